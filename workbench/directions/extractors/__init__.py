@@ -1,0 +1,1 @@
+"""One file, one way to find a line from activations alone."""

@@ -1,0 +1,54 @@
+"""Random directions for controls.
+
+A uniformly random unit vector in d dimensions has almost no projection on anything, so ablating it removes
+next to nothing and proves next to nothing. The control for ablation is therefore matched: a random direction
+whose mean squared projection of the activations equals the real one's.
+
+    w(p) ~ S^(p/2) g,   S = E[h h^T] with the real direction projected out,   g ~ N(0, I)
+
+At p = 0 it is uniform; as p grows it turns towards where activations are large. E[(h . w)^2] grows with p, so
+bisection finds the p that matches.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def random_unit(like: Float[Tensor, " d_model"], seed: int) -> Float[Tensor, " d_model"]:
+    """A uniformly random unit vector orthogonal to `like`."""
+    drawn = torch.randn(like.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    unit = like.double()
+    drawn = drawn - (drawn @ unit) * unit
+    return (drawn / drawn.norm()).float()
+
+
+def matched_random(
+    like: Float[Tensor, " d_model"], second: Float[Tensor, "d_model d_model"], seed: int
+) -> tuple[Float[Tensor, " d_model"], float]:
+    """A random unit vector orthogonal to `like` with its mean squared projection, and the ratio reached.
+
+    `second` is E[h h^T] of the activations that the direction acts on. The ratio is 1 where the match is exact,
+    and below 1 where no direction orthogonal to `like` carries as much.
+    """
+    unit = like.double()
+    moment = second.double()
+    target = float(unit @ moment @ unit)
+    keep = torch.eye(len(unit), dtype=torch.float64) - torch.outer(unit, unit)
+    values, vectors = torch.linalg.eigh(keep @ moment @ keep)
+    values = values.clamp_min(0) / values.max()
+    noise = torch.randn(len(unit), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+    def draw(power: float) -> Tensor:
+        drawn = keep @ (vectors @ (values.pow(power / 2) * (vectors.T @ noise)))
+        return drawn / drawn.norm()
+
+    def ratio(vector: Tensor) -> float:
+        return float(vector @ moment @ vector) / target
+
+    low, high = 0.0, 32.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if ratio(draw(middle)) < 1 else (low, middle)
+    found = draw(high)
+    return found.float(), ratio(found)

@@ -1,0 +1,54 @@
+"""The exception tree.
+
+    WorkbenchError                exit status 1: something failed, and the sentence says what to do
+    ├── UsageError                exit status 2: the request itself is wrong
+    │   ├── PromptError           prompt sets and conversations
+    │   ├── DirectionError        directions and readouts
+    │   └── RecipeError           edits, placements and recipes
+    ├── ModelError                weights, templates, devices
+    ├── CaptureError              activations
+    ├── SearchError               no direction could be chosen, or nothing was left to choose from
+    └── RunError                  run folders and caches on disk
+
+Each message is one sentence or two for a person: what was expected, what came, what to do.
+"""
+
+
+class WorkbenchError(Exception):
+    """Base of every error the workbench raises on purpose."""
+
+    exit_status = 1
+
+
+class UsageError(WorkbenchError):
+    """The request cannot be carried out as it was put."""
+
+    exit_status = 2
+
+
+class PromptError(UsageError):
+    """A prompt set or a conversation cannot be used."""
+
+
+class DirectionError(UsageError):
+    """A direction is not finite, or belongs to another model or width."""
+
+
+class RecipeError(UsageError):
+    """A recipe names a place or an edit that is not there, or its edit never ran."""
+
+
+class ModelError(WorkbenchError):
+    """A model cannot be found, read or trusted."""
+
+
+class CaptureError(WorkbenchError):
+    """Activations could not be captured."""
+
+
+class SearchError(WorkbenchError):
+    """A search could not choose a direction."""
+
+
+class RunError(WorkbenchError):
+    """A run folder or a cache cannot be read or written."""

@@ -1,0 +1,13 @@
+"""Who is studied: the catalog, the one way to open a model, and the named places inside it."""
+
+from workbench.models.batches import Batch, Layout, current_layout
+from workbench.models.catalog import CatalogEntry, catalog, find_entry
+from workbench.models.chat import post_instruction_length, render, token_rows
+from workbench.models.loading import open_model
+from workbench.models.site import STREAMS, WRITERS, Site
+from workbench.models.subject import Subject
+
+__all__ = [
+    "STREAMS", "WRITERS", "Batch", "CatalogEntry", "Layout", "Site", "Subject", "catalog", "current_layout",
+    "find_entry", "open_model", "post_instruction_length", "render", "token_rows",
+]

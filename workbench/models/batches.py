@@ -1,0 +1,80 @@
+"""Token batches, and the layout of the forward pass that is running.
+
+Prompts are padded on the left, so that the last column is the last token of every row. While a Subject runs a
+pass it publishes the pass's `Layout` in a ContextVar; whoever hooks into the model reads there which columns
+are padding, which belong to the prompt and which were generated. So masks hold in cached decoding too.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Left-padded token ids. `prompt_lengths` counts the real tokens of each row's prompt."""
+
+    ids: Int[Tensor, "batch pos"]
+    attention: Bool[Tensor, "batch pos"]
+    prompt_lengths: Int[Tensor, " batch"]
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> "Batch":
+        """Pad rows of token ids on the left."""
+        width = max(len(row) for row in rows)
+        ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows], device=device)
+        lengths = torch.tensor([len(row) for row in rows], device=device)
+        columns = torch.arange(width, device=device)
+        return cls(ids, columns >= (width - lengths)[:, None], lengths)
+
+    def __len__(self) -> int:
+        return int(self.ids.shape[0])
+
+    def layout(self) -> "Layout":
+        """The layout of a pass over this whole batch."""
+        position = self.attention.long().cumsum(dim=1) - 1
+        return Layout(position, self.attention, self.prompt_lengths)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each column of the running pass stands in its row.
+
+    `position` counts the row's own tokens from 0 (-1 on padding); `real` is False on padding;
+    `prompt_lengths` is where the prompt of each row ends and the reply begins.
+    """
+
+    position: Int[Tensor, "batch pos"]
+    real: Bool[Tensor, "batch pos"]
+    prompt_lengths: Int[Tensor, " batch"]
+
+    @property
+    def in_prompt(self) -> Bool[Tensor, "batch pos"]:
+        return self.real & (self.position < self.prompt_lengths[:, None])
+
+    @property
+    def generated(self) -> Bool[Tensor, "batch pos"]:
+        return self.real & (self.position >= self.prompt_lengths[:, None])
+
+
+_layout: ContextVar[Layout | None] = ContextVar("workbench_layout", default=None)
+
+
+def current_layout() -> Layout | None:
+    """The layout of the pass that is running in this context, if a Subject runs it."""
+    return _layout.get()
+
+
+@contextmanager
+def running(layout: Layout) -> Iterator[None]:
+    """Publish `layout` for the duration of one forward pass."""
+    token = _layout.set(layout)
+    try:
+        yield
+    finally:
+        _layout.reset(token)

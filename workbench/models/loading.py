@@ -1,0 +1,176 @@
+"""The one way to open a model.
+
+1. Resolve the name to a folder of safetensors (`sources`).
+2. Read it with transformers: no remote code, no pickle.
+3. Check that every weight is a finite number.
+4. Run a fixed prompt, wrap the model in a TransformerBridge, run the prompt again: a gap above the
+   dtype's tolerance is an error, because every later number would be about another model.
+"""
+
+from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from workbench.errors import ModelError, UsageError
+from workbench.models.sources import Source, resolve
+from workbench.models.subject import Subject
+
+Quantisation = Literal["4bit", "8bit"]
+
+# Largest allowed gap between bridge and plain model, as a share of the largest logit.
+PARITY = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 2e-2}
+_PARITY_TEXT = "The quick brown fox jumps over the lazy dog, and 17 + 25 = 42."
+
+
+def open_model(
+    model: str,
+    *,
+    dtype: str | torch.dtype | None = None,
+    device: str | None = None,
+    device_map: str | None = None,
+    quantisation: Quantisation | None = None,
+    chat_template: str | None = None,
+) -> Subject:
+    """Open `model`: a catalog name, a hub id, a folder of safetensors, or a .gguf file.
+
+    `dtype` defaults to bfloat16 where the device has it in hardware, else float32; `device` to cuda, mps or
+    cpu, whichever is there first. `device_map` and `quantisation` (bitsandbytes) need a GPU. `chat_template`
+    is Jinja text that replaces the model's own.
+
+    Raises ModelError, UsageError or RunError, each with what to do.
+    """
+    place = torch.device(device) if device is not None else default_device()
+    precision = _dtype(dtype) if dtype is not None else default_dtype(place)
+    if (device_map or quantisation) and not torch.cuda.is_available():
+        raise UsageError("device_map and quantisation need a CUDA GPU, and there is none; leave them out.")
+    source = resolve(model, str(precision).removeprefix("torch."))
+    tokenizer = _tokenizer(source)
+    if chat_template is not None:
+        tokenizer.chat_template = chat_template
+    hf_model = _hf_model(source, precision, place, device_map, quantisation)
+    if quantisation is None:
+        _require_finite(hf_model, source)
+    bridge = _bridge(hf_model, tokenizer, source, precision, place)
+    digest = source.digest if quantisation is None else f"{source.digest}+{quantisation}"
+    return Subject(source.name, bridge, tokenizer, digest, precision, _device_of(hf_model), source.origin)
+
+
+def default_device() -> torch.device:
+    """cuda, mps or cpu."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where it is in hardware, else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type != "cpu":
+        return torch.float32
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    native = any(getattr(torch.cpu, check, lambda: False)() for check in checks)
+    return torch.bfloat16 if native else torch.float32
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if found not in PARITY:
+        raise UsageError(f"dtype {dtype!r} is not supported; use float32, bfloat16 or float16.")
+    return found
+
+
+@contextmanager
+def _reading(source: Source) -> Iterator[None]:
+    """Turn what transformers and safetensors raise on bad files into one sentence."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise ModelError(
+            f"A safetensors file in {source.folder} is truncated or damaged ({error}); fetch it again."
+        ) from error
+    except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[0][:240] if str(error).strip() else type(error).__name__
+        raise ModelError(f"The model in {source.folder} could not be read: {reason}") from error
+
+
+def _tokenizer(source: Source) -> Any:
+    from transformers import AutoTokenizer
+
+    with _reading(source):
+        return AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
+
+
+def _hf_model(
+    source: Source, dtype: torch.dtype, device: torch.device, device_map: str | None, quantisation: str | None
+) -> Any:
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers.utils import logging
+
+    options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": False, "use_safetensors": True}
+    if quantisation is not None:
+        options["quantization_config"] = BitsAndBytesConfig(**{f"load_in_{quantisation}": True})
+    if device_map is not None:
+        options["device_map"] = device_map
+    # The bridge computes attention eagerly, so that its hooks see scores; the reference must do the same.
+    options["attn_implementation"] = "eager"
+    logging.disable_progress_bar()
+    with _reading(source):
+        model = AutoModelForCausalLM.from_pretrained(source.folder, **options)
+        if device_map is None and quantisation is None:
+            model = model.to(device)
+    # The weights keep requires_grad: without it, torch multiplies the last position alone by a copy of the
+    # unembedding for each row, eight times slower than the rest of the pass. Passes run in inference mode.
+    return model.eval()
+
+
+def _device_of(hf_model: Any) -> torch.device:
+    return torch.device(next(hf_model.parameters()).device)
+
+
+def _require_finite(hf_model: Any, source: Source) -> None:
+    for name, weight in hf_model.named_parameters():
+        # One pass without a mask: a sum is finite only if no term is NaN or infinite.
+        if not torch.isfinite(weight.sum(dtype=torch.float32)):
+            raise ModelError(f"{source.name} has NaN or infinite values in {name}; fetch the weights again.")
+
+
+def _bridge(hf_model: Any, tokenizer: Any, source: Source, dtype: torch.dtype, device: torch.device) -> Any:
+    from transformer_lens.model_bridge import TransformerBridge
+
+    ids = torch.tensor([tokenizer(_PARITY_TEXT)["input_ids"]], device=_device_of(hf_model))
+    with torch.inference_mode():
+        plain = hf_model(ids).logits
+    with _reading(source):
+        bridge = TransformerBridge.boot_transformers(
+            source.name, hf_model=hf_model, tokenizer=tokenizer, dtype=dtype, device=str(device)
+        )
+    with torch.inference_mode():
+        check_parity(plain, bridge(ids), dtype, source.name)
+    return bridge
+
+
+def check_parity(plain: Tensor, bridged: Tensor, dtype: torch.dtype, name: str) -> None:
+    """Raise ModelError where the bridge's logits are not the plain model's, within the dtype's tolerance."""
+    gap = float((plain.float() - bridged.float()).abs().max())
+    allowed = PARITY[dtype] * max(1.0, float(plain.float().abs().max()))
+    if not gap <= allowed:
+        raise ModelError(
+            f"The TransformerBridge of {name} and the plain transformers model differ by {gap:.2g} in their logits "
+            f"on a fixed prompt (at most {allowed:.2g} is allowed); this architecture or version is not usable."
+        )
+
+
+def read_chat_template(path: Path) -> str:
+    """The text of a Jinja template file."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The chat template {path} cannot be read ({error}); give a UTF-8 Jinja file.") from error
+

@@ -1,0 +1,8 @@
+"""What is said: prompts and conversations, built-in and public sets, files, splits without leakage."""
+
+from workbench.prompts.builtin import builtin_pairs, builtin_prompts
+from workbench.prompts.loading import load_prompts
+from workbench.prompts.prompt import ContrastPairs, Prompt, Prompts
+from workbench.prompts.splits import split
+
+__all__ = ["ContrastPairs", "Prompt", "Prompts", "builtin_pairs", "builtin_prompts", "load_prompts", "split"]

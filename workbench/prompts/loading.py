@@ -1,0 +1,99 @@
+"""A prompt set by name or file.
+
+    harmful, harmless:train, looks-harmful:test     built in
+    advbench, jailbreakbench, xstest, ...           public, through `datasets` (needs the network once)
+    set.jsonl  set.json  set.csv  set.txt           a file: a `prompt` column, or one prompt a line
+"""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from workbench.errors import PromptError
+from workbench.prompts import builtin
+from workbench.prompts.prompt import Prompt, Prompts
+from workbench.prompts.public import PUBLIC, load_public
+
+COLUMN = "prompt"
+_OPTIONAL = ("label", "category", "source", "system", "history", "prefill", "thinking")
+_READERS = (".jsonl", ".json", ".csv", ".txt")
+
+
+def load_prompts(name: str, label: str | None = None) -> Prompts:
+    """Load a set by built-in name, public name or file; `label` fills in where the rows have none."""
+    base, _, part = name.partition(":")
+    if base in builtin.NAMES:
+        return builtin.builtin_prompts(base, part or None)
+    if name.lower() in PUBLIC:
+        return load_public(name.lower())
+    path = Path(name).expanduser()
+    if path.suffix.lower() not in _READERS:
+        raise PromptError(
+            f"{name!r} is not a prompt set: give a file ({', '.join(_READERS)}), a built-in set "
+            f"({', '.join(builtin.NAMES)}) or a public one ({', '.join(PUBLIC)})."
+        )
+    return _read_file(path, label)
+
+
+def _read_file(path: Path, label: str | None) -> Prompts:
+    rows = _rows(path, _text(path))
+    prompts = []
+    for number, row in enumerate(rows, start=1):
+        prompts.append(_prompt(path, number, row, label))
+    if not prompts:
+        raise PromptError(f"{path} has no prompts; put one on each line.")
+    return Prompts(tuple(prompts), path.name)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise PromptError(f"There is no file {path}; check the path.") from None
+    except UnicodeDecodeError as error:
+        raise PromptError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.") from None
+    except OSError as error:
+        raise PromptError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _rows(path: Path, text: str) -> list[dict[str, Any]]:
+    suffix = path.suffix.lower()
+    if suffix == ".txt":
+        return [{COLUMN: line} for line in text.splitlines() if line.strip()]
+    if suffix == ".csv":
+        return [dict(row) for row in csv.DictReader(io.StringIO(text))]
+    try:
+        values = json.loads(text) if suffix == ".json" else _json_lines(text)
+    except json.JSONDecodeError as error:
+        raise PromptError(f"{path} is not valid JSON: {error}.") from None
+    if not isinstance(values, list):
+        raise PromptError(f"{path} must hold a JSON list of prompts, not {type(values).__name__}.")
+    return [{COLUMN: value} if isinstance(value, str) else value for value in values]
+
+
+def _json_lines(text: str) -> list[Any]:
+    found = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise json.JSONDecodeError(f"line {number}: {error.msg}", error.doc, error.pos) from None
+    return found
+
+
+def _prompt(path: Path, number: int, row: Any, label: str | None) -> Prompt:
+    if not isinstance(row, dict) or COLUMN not in row:
+        columns = ", ".join(str(key) for key in row) if isinstance(row, dict) else type(row).__name__
+        raise PromptError(f"{path}, row {number}, has no {COLUMN!r} column (it has: {columns}); rename or add it.")
+    fields = {key: row[key] for key in _OPTIONAL if row.get(key) not in (None, "")}
+    try:
+        return Prompt(text=row[COLUMN], **({"label": label} | fields))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        raise PromptError(f"{path}, row {number}, field {where}: {fault['msg']}; mend the row.") from None

@@ -1,0 +1,143 @@
+"""A prompt is the last turn of a conversation; a set of prompts has a content digest."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, overload
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from workbench.errors import PromptError
+from workbench.runs import digest_json
+
+
+class Turn(BaseModel):
+    """An earlier turn of a conversation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+class Prompt(BaseModel):
+    """What a person says to the model, and all that stands before it.
+
+    `text` is the user's last turn. `system` replaces the template's own default where it is given. `history`
+    holds earlier turns. `prefill` is a start of the reply that the model has to go on from. `thinking` is
+    handed to templates that know it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str
+    label: str | None = None
+    category: str | None = None
+    source: str | None = None
+    system: str | None = None
+    history: tuple[Turn, ...] = ()
+    prefill: str = ""
+    thinking: bool | None = None
+
+    @field_validator("text")
+    @classmethod
+    def _has_text(cls, text: str) -> str:
+        if not text.strip():
+            raise ValueError("a prompt is empty")
+        return text
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """The conversation as role and content, ready for a chat template."""
+        system = [] if self.system is None else [{"role": "system", "content": self.system}]
+        history = [turn.model_dump() for turn in self.history]
+        return [*system, *history, {"role": "user", "content": self.text}]
+
+    @cached_property
+    def digest(self) -> str:
+        """What the model reads, without label and origin."""
+        return digest_json([self.messages, self.prefill, self.thinking])
+
+
+@dataclass(frozen=True)
+class Prompts(Sequence[Prompt]):
+    """An ordered set of prompts."""
+
+    items: tuple[Prompt, ...]
+    name: str = "prompts"
+
+    @classmethod
+    def of(cls, texts: Sequence[str], label: str | None = None, name: str = "prompts") -> "Prompts":
+        """Prompts from plain texts."""
+        return cls(tuple(Prompt(text=text, label=label) for text in texts), name)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Prompt]:
+        return iter(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> Prompt: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Prompts": ...
+    def __getitem__(self, index: int | slice) -> "Prompt | Prompts":
+        if isinstance(index, slice):
+            return Prompts(self.items[index], self.name)
+        return self.items[index]
+
+    def __repr__(self) -> str:
+        return f"Prompts({self.name}, {len(self)}, {self.digest[:8]})"
+
+    @cached_property
+    def digest(self) -> str:
+        return digest_json([prompt.digest for prompt in self.items])
+
+    def pick(self, indices: Sequence[int]) -> "Prompts":
+        """The prompts at `indices`, in that order."""
+        return Prompts(tuple(self.items[index] for index in indices), self.name)
+
+    def sample(self, n: int, seed: int = 0) -> "Prompts":
+        """`n` prompts drawn without replacement, evenly over the categories; all of them where n is larger.
+
+        The order is the set's own, so that the same draw is the same digest.
+        """
+        if n >= len(self):
+            return self
+        order = np.random.default_rng(seed).permutation(len(self))
+        turn: dict[str | None, int] = {}
+        keys = []
+        for index in order:
+            category = self.items[int(index)].category
+            turn[category] = turn.get(category, 0) + 1
+            keys.append((turn[category], len(keys), int(index)))
+        return self.pick(sorted(index for _, _, index in sorted(keys)[:n]))
+
+    def without(self, others: "Prompts") -> "Prompts":
+        """The prompts that the model does not also read in `others`."""
+        known = {prompt.digest for prompt in others}
+        return Prompts(tuple(prompt for prompt in self if prompt.digest not in known), self.name)
+
+    def require(self, least: int, what: str) -> "Prompts":
+        """Self, or PromptError where there are fewer than `least`."""
+        if len(self) < least:
+            raise PromptError(f"{what} needs at least {least} prompts and {self.name} has {len(self)}; add some.")
+        return self
+
+
+@dataclass(frozen=True)
+class ContrastPairs:
+    """Two sides of a behaviour: `positive` shows it (harmful requests, for refusal), `negative` does not."""
+
+    positive: Prompts
+    negative: Prompts
+
+    def __post_init__(self) -> None:
+        for side, prompts in (("positive", self.positive), ("negative", self.negative)):
+            if len(prompts) == 0:
+                raise PromptError(f"The {side} side of the contrast is empty; give prompts for both sides.")
+
+    @property
+    def digest(self) -> str:
+        return digest_json([self.positive.digest, self.negative.digest])

@@ -1,0 +1,64 @@
+"""Splits without leakage: what is nearly the same text lands in the same part.
+
+1. Rows whose word sets overlap by at least `SIMILAR` (Jaccard), on either side of a pair, are linked.
+2. Linked rows are one group, and a group goes whole into one part.
+3. Within each category, groups are shuffled by the seed and go to the part that is furthest from its share.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
+from sklearn.feature_extraction.text import CountVectorizer
+
+from workbench.prompts.prompt import Prompts
+
+SIMILAR = 0.6
+FRACTIONS = {"train": 0.55, "val": 0.2, "test": 0.25}
+
+
+def split(
+    prompts: Prompts, fractions: Mapping[str, float] = FRACTIONS, seed: int = 0
+) -> dict[str, Prompts]:
+    """Split a set into named parts, stratified by category, near-duplicates kept together."""
+    parts = split_rows([[p.text] for p in prompts], [p.category for p in prompts], fractions, seed)
+    return {name: prompts.pick(rows) for name, rows in parts.items()}
+
+
+def split_rows(
+    rows: Sequence[Sequence[str]],
+    categories: Sequence[str | None],
+    fractions: Mapping[str, float] = FRACTIONS,
+    seed: int = 0,
+) -> dict[str, list[int]]:
+    """Row numbers by part, for rows of one or more texts each."""
+    groups = near_duplicate_groups(rows)
+    parts: dict[str, list[int]] = {name: [] for name in fractions}
+    generator = np.random.default_rng(seed)
+    by_category: dict[str | None, list[int]] = {}
+    for group in sorted(set(groups.tolist())):
+        first = int(np.flatnonzero(groups == group)[0])
+        by_category.setdefault(categories[first], []).append(group)
+    for category in sorted(by_category, key=str):
+        filled = dict.fromkeys(fractions, 0)
+        total = int(sum(np.sum(groups == group) for group in by_category[category]))
+        for group in generator.permutation(by_category[category]):
+            members = np.flatnonzero(groups == group).tolist()
+            part = max(fractions, key=lambda name: fractions[name] * total - filled[name])
+            filled[part] += len(members)
+            parts[part].extend(members)
+    return {name: sorted(members) for name, members in parts.items()}
+
+
+def near_duplicate_groups(rows: Sequence[Sequence[str]]) -> np.ndarray:
+    """A group number for each row; rows with a nearly equal text share it."""
+    links = csr_matrix((len(rows), len(rows)), dtype=bool)
+    for column in zip(*rows, strict=True):
+        words = CountVectorizer(binary=True, token_pattern=r"(?u)\b\w+\b").fit_transform(column)
+        shared = (words @ words.T).tocoo()
+        sizes = np.asarray(words.sum(axis=1)).ravel()
+        union = sizes[shared.row] + sizes[shared.col] - shared.data
+        near = shared.data / np.maximum(union, 1) >= SIMILAR
+        links = links + csr_matrix((near[near], (shared.row[near], shared.col[near])), shape=links.shape)
+    return np.asarray(connected_components(links, directed=False)[1])

@@ -1,0 +1,50 @@
+"""The live control of a recipe: the same edits along a random direction.
+
+A control must be able to do harm. Where a recipe adds a vector, the control adds a random one of the same
+length; where it removes a projection, the control removes a random one of the same mean squared size, measured
+on the prompts at hand at the direction's own site.
+"""
+
+from dataclasses import replace
+
+from workbench.activations import capture_moments
+from workbench.directions import Direction, matched_random, random_unit
+from workbench.interventions.placement import Placement
+from workbench.interventions.recipe import Recipe
+from workbench.models import Subject, post_instruction_length
+from workbench.prompts import Prompts
+
+
+def random_control(subject: Subject, recipe: Recipe, prompts: Prompts, seed: int = 0) -> Recipe:
+    """`recipe` with every direction replaced by a matched random one, orthogonal to it."""
+    drawn: dict[tuple[str, str], Direction] = {}
+
+    def swap(placement: Placement) -> Placement:
+        match = placement.edit.control_match
+
+        def change(direction: Direction) -> Direction:
+            key = (direction.digest, match)
+            if key not in drawn:
+                drawn[key] = _random_like(subject, direction, match, prompts, seed + len(drawn))
+            return drawn[key]
+
+        return replace(placement, edit=placement.edit.mapped(change))
+
+    return recipe.mapped(swap)
+
+
+def _random_like(
+    subject: Subject, direction: Direction, match: str, prompts: Prompts, seed: int
+) -> Direction:
+    ratio = 1.0
+    if match == "norm":
+        unit = random_unit(direction.unit, seed)
+    else:
+        window = range(-post_instruction_length(subject) - 1, 0)
+        moments = capture_moments(
+            subject, prompts, sites=[direction.site], positions=list(window), with_second=True
+        )
+        unit, ratio = matched_random(direction.unit, moments.second, seed)
+    return replace(
+        direction, unit=unit, method=f"random ({match} matched)", quality={"match_ratio": ratio}
+    )

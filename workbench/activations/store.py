@@ -52,9 +52,7 @@ class ActivationStore:
         with writing(self.path(key)) as draft:
             save_file({"values": values.contiguous()}, draft)
 
-    def read(
-        self, key: str, position: int | slice = slice(None), site: int | slice = slice(None)
-    ) -> Float[Tensor, "example *rest"]:
+    def read(self, key: str, position: int | slice = slice(None), site: int | slice = slice(None)) -> Tensor:
         """The values of a chunk, or the slice of it at one position and one site."""
         with safe_open(self.path(key), framework="pt") as file:
             chosen: Tensor = file.get_slice("values")[:, position, site]

@@ -53,9 +53,7 @@ class Direction:
             raise DirectionError(f"The {self.method} direction at {self.site} has no extent (scale {self.scale}).")
 
     @classmethod
-    def from_raw(
-        cls, raw: Tensor, negative_mean: Tensor, *, scale: float | None = None, **where: Any
-    ) -> "Direction":
+    def from_raw(cls, raw: Tensor, negative_mean: Tensor, *, scale: float | None = None, **where: Any) -> "Direction":
         """Normalise `raw` in float64; the scale is its length unless given."""
         wide = raw.double()
         length = float(wide.norm())

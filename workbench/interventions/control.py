@@ -33,18 +33,12 @@ def random_control(subject: Subject, recipe: Recipe, prompts: Prompts, seed: int
     return recipe.mapped(swap)
 
 
-def _random_like(
-    subject: Subject, direction: Direction, match: str, prompts: Prompts, seed: int
-) -> Direction:
+def _random_like(subject: Subject, direction: Direction, match: str, prompts: Prompts, seed: int) -> Direction:
     ratio = 1.0
     if match == "norm":
         unit = random_unit(direction.unit, seed)
     else:
         window = range(-post_instruction_length(subject) - 1, 0)
-        moments = capture_moments(
-            subject, prompts, sites=[direction.site], positions=list(window), with_second=True
-        )
+        moments = capture_moments(subject, prompts, sites=[direction.site], positions=list(window), with_second=True)
         unit, ratio = matched_random(direction.unit, moments.second, seed)
-    return replace(
-        direction, unit=unit, method=f"random ({match} matched)", quality={"match_ratio": ratio}
-    )
+    return replace(direction, unit=unit, method=f"random ({match} matched)", quality={"match_ratio": ratio})

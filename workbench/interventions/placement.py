@@ -61,9 +61,7 @@ class Placement:
         found = dict.fromkeys(site for spec in self.sites for site in _sites(spec, subject.n_layers))
         for site in found:
             if site.layer >= subject.n_layers:
-                raise RecipeError(
-                    f"{self}: no site {site} in {subject.name}; it has layers 0-{subject.n_layers - 1}."
-                )
+                raise RecipeError(f"{self}: no site {site} in {subject.name}; it has layers 0-{subject.n_layers - 1}.")
         return tuple(found)
 
     def mask(self, layout: Layout) -> Bool[Tensor, "batch pos"] | None:

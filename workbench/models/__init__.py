@@ -8,6 +8,18 @@ from workbench.models.site import STREAMS, WRITERS, Site
 from workbench.models.subject import Subject
 
 __all__ = [
-    "STREAMS", "WRITERS", "Batch", "CatalogEntry", "Layout", "Site", "Subject", "catalog", "current_layout",
-    "find_entry", "open_model", "post_instruction_length", "render", "token_rows",
+    "STREAMS",
+    "WRITERS",
+    "Batch",
+    "CatalogEntry",
+    "Layout",
+    "Site",
+    "Subject",
+    "catalog",
+    "current_layout",
+    "find_entry",
+    "open_model",
+    "post_instruction_length",
+    "render",
+    "token_rows",
 ]

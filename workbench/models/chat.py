@@ -22,9 +22,7 @@ Message = dict[str, str]
 _PROBES = ("How do plants grow?", "List three rivers", "Write about summer.", "Why is it so 7")
 
 
-def render(
-    subject: "Subject", messages: Sequence[Message], *, prefill: str = "", thinking: bool | None = None
-) -> str:
+def render(subject: "Subject", messages: Sequence[Message], *, prefill: str = "", thinking: bool | None = None) -> str:
     """The text that the model reads, up to where its reply begins (and the start of the reply, `prefill`).
 
     `thinking` is handed to templates that know `enable_thinking`; None leaves the template's default.
@@ -39,9 +37,7 @@ def render(
         )
     options: dict[str, Any] = {} if thinking is None else {"enable_thinking": thinking}
     try:
-        text = tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=True, **options
-        )
+        text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True, **options)
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
         raise PromptError(f"The chat template of {subject.name} refuses the roles {roles}: {error}.") from error

@@ -7,8 +7,8 @@
    dtype's tolerance is an error, because every later number would be about another model.
 """
 
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -173,4 +173,3 @@ def read_chat_template(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"The chat template {path} cannot be read ({error}); give a UTF-8 Jinja file.") from error
-

@@ -75,7 +75,7 @@ def _from_folder(path: Path) -> Source:
 
 def _from_hub(repository: str, revision: str | None, entry: CatalogEntry | None = None) -> Source:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         folder = Path(snapshot_download(repository, revision=revision, allow_patterns=_HUB_FILES))

@@ -1,8 +1,8 @@
 """A prompt set by name or file.
 
-    harmful, harmless:train, looks-harmful:test     built in
-    advbench, jailbreakbench, xstest, ...           public, through `datasets` (needs the network once)
-    set.jsonl  set.json  set.csv  set.txt           a file: a `prompt` column, or one prompt a line
+harmful, harmless:train, looks-harmful:test     built in
+advbench, jailbreakbench, xstest, ...           public, through `datasets` (needs the network once)
+set.jsonl  set.json  set.csv  set.txt           a file: a `prompt` column, or one prompt a line
 """
 
 import csv

@@ -1,6 +1,6 @@
 """A prompt is the last turn of a conversation; a set of prompts has a content digest."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, overload
@@ -107,17 +107,16 @@ class Prompts(Sequence[Prompt]):
             return self
         order = np.random.default_rng(seed).permutation(len(self))
         turn: dict[str | None, int] = {}
-        keys = []
+        keys: list[tuple[int, int, int]] = []
         for index in order:
             category = self.items[int(index)].category
             turn[category] = turn.get(category, 0) + 1
             keys.append((turn[category], len(keys), int(index)))
         return self.pick(sorted(index for _, _, index in sorted(keys)[:n]))
 
-    def without(self, others: "Prompts") -> "Prompts":
-        """The prompts that the model does not also read in `others`."""
-        known = {prompt.digest for prompt in others}
-        return Prompts(tuple(prompt for prompt in self if prompt.digest not in known), self.name)
+    def without(self, digests: Collection[str]) -> "Prompts":
+        """The prompts whose digest is not among `digests`."""
+        return Prompts(tuple(prompt for prompt in self if prompt.digest not in digests), self.name)
 
     def require(self, least: int, what: str) -> "Prompts":
         """Self, or PromptError where there are fewer than `least`."""

@@ -23,9 +23,7 @@ def rate_score(name: str, hits: int, n: int, better: Better = "neither") -> Scor
     low, high = proportion_confint(hits, n, alpha=0.05, method="wilson")
     # At 0 and n hits the closed form leaves a rounding error of 1e-18 outside the rate itself.
     value = hits / n
-    return Score(
-        name=name, value=value, low=min(float(low), value), high=max(float(high), value), n=n, better=better
-    )
+    return Score(name=name, value=value, low=min(float(low), value), high=max(float(high), value), n=n, better=better)
 
 
 def mean_score(name: str, values: Sequence[float], better: Better = "neither", seed: int = 0) -> Score:
@@ -39,6 +37,4 @@ def mean_score(name: str, values: Sequence[float], better: Better = "neither", s
         return Score(name=name, value=float(sample[0]), low=None, high=None, n=1, better=better)
     drawn = np.random.default_rng(seed).integers(0, len(sample), size=(RESAMPLES, len(sample)))
     low, high = np.quantile(sample[drawn].mean(axis=1), [0.025, 0.975])
-    return Score(
-        name=name, value=float(sample.mean()), low=float(low), high=float(high), n=len(sample), better=better
-    )
+    return Score(name=name, value=float(sample.mean()), low=float(low), high=float(high), n=len(sample), better=better)

@@ -1,0 +1,1 @@
+"""Speed, ours and the plain way side by side in one run."""

@@ -1,0 +1,1 @@
+"""Reads, never edits: linear probes, lenses, attribution, patching, monitors."""

@@ -1,0 +1,78 @@
+"""workbench demo"""
+
+import shutil
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workbench.cli import options as o
+from workbench.cli.display import evaluation_tables, found_tables, show, table, watching
+
+if TYPE_CHECKING:
+    from workbench.runs import RunFolder
+
+_SHOWN = ("baseline", "ablated", "added")
+_GRID = (
+    "A small search, so that it takes minutes: the last two positions and every second layer, on 8 + 8 validation "
+    "prompts. `workbench find` searches them all."
+)
+
+
+def command(
+    model: Annotated[str | None, typer.Argument(help="Default: the embedded model.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run again, also where it was run before.")] = False,
+    out: o.Out = None,
+    json: o.Json = False,
+) -> None:
+    """The main job on the embedded model, end to end."""
+    with watching():
+        from workbench.models.catalog import DEFAULT_MODEL
+        from workbench.runs import note
+        from workbench.studies import demonstrate
+
+        note(_GRID)
+        name = model or DEFAULT_MODEL
+        subject = o.open_subject(name, None, None)
+        folder = demonstrate(subject, out=out, fresh=fresh)
+    results = folder.results() | {"run": str(folder.path)}
+    show(results, json, *found_tables(results["find"]), *evaluation_tables(results["evaluation"]))
+    if not json:
+        show(None, False, *_replies(folder), *_next(folder, name))
+
+
+def _replies(folder: "RunFolder") -> list[Any]:
+    """One harmful and one harmless test prompt, each answered under three conditions, side by side."""
+    parts = {(row["condition"], row["asked"]): row["replies"] for row in folder.journal("replies.jsonl")}
+    rows = []
+    for asked in ("harmful", "harmless"):
+        base, added = parts["baseline", asked], parts["added", asked]
+        wanted = ("refuse", None) if asked == "harmful" else ("comply", "refuse")
+        index = _first(base, added, wanted)
+        said = [_short(parts[condition, asked][index]["reply"]) for condition in _SHOWN]
+        rows.append([_short(base[index]["prompt"]), *said])
+    return [table("Three replies side by side", ("test prompt", *_SHOWN), rows)]
+
+
+def _first(base: list[Any], added: list[Any], wanted: tuple[str, str | None]) -> int:
+    for index, (one, other) in enumerate(zip(base, added, strict=True)):
+        if one["outcome"] == wanted[0] and wanted[1] in (None, other["outcome"]):
+            return index
+    return 0
+
+
+def _short(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= 160 else f"{flat[:157]}..."
+
+
+def _next(folder: "RunFolder", name: str) -> list[str]:
+    columns = shutil.get_terminal_size().columns
+    return [
+        "-" * min(columns, 60),
+        f"The run is in {folder.path}: replies, scores, the direction, figures (refusals.html, tradeoff.html).",
+        "Try next:",
+        f"  workbench runs verify {folder.path}",
+        f'  workbench generate {name} --direction {folder.path} --ablate --prompt "..."',
+        f"  workbench evaluate {name} --direction {folder.path} --ablate",
+        f"  workbench find {name}",
+    ]

@@ -1,0 +1,118 @@
+"""Showing results: one JSON document on stdout, or tables for a person. Everything else goes to stderr."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def show(value: Any, as_json: bool, *tables: Table | str) -> None:
+    """Print `value` as JSON, or the tables."""
+    if as_json:
+        print(json.dumps(value, ensure_ascii=False, indent=2))  # noqa: T201
+        return
+    console = Console(soft_wrap=False)
+    for table in tables:
+        # Text, never markup: prompts and replies are shown as they are.
+        console.print(Text(table) if isinstance(table, str) else table)
+
+
+@contextmanager
+def watching() -> Iterator[None]:
+    """Progress bars on stderr for everything inside the block."""
+    from workbench.runs import reporting, rich_reporter
+
+    with rich_reporter() as reporter, reporting(reporter):
+        yield
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A plain table; cells are text, not markup."""
+    made = Table(title=title, title_justify="left", show_lines=False)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*[Text(str(cell)) for cell in row])
+    return made
+
+
+def percent(score: Mapping[str, Any]) -> str:
+    """A rate with its interval, in per cent."""
+    value, low, high = (100 * score[key] for key in ("value", "low", "high"))
+    return f"{value:.0f} % [{low:.0f}, {high:.0f}]"
+
+
+def interval(score: Mapping[str, Any]) -> str:
+    """A mean with its interval."""
+    if score["low"] is None:
+        return f"{score['value']:.3f} [n=1]"
+    return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
+
+
+def evaluation_tables(results: Mapping[str, Any]) -> list[Table | str]:
+    """Refusal, broken replies and divergence of every condition, with n, intervals and paired tests."""
+    scores = {score["name"]: score for score in results["scores"]}
+    conditions = list(dict.fromkeys(name.split("/")[0] for name in scores))
+    tests = {(c["condition"], c["asked"]): c["test"]["p_value"] for c in results["comparisons"]}
+    harmful_n, harmless_n = (scores[f"{conditions[0]}/{asked}/refusal"]["n"] for asked in ("harmful", "harmless"))
+    rows = [_evaluation_row(condition, scores, tests) for condition in conditions]
+    columns = (
+        "condition",
+        f"refusal, harmful (n={harmful_n})",
+        "p",
+        f"refusal, harmless (n={harmless_n})",
+        "p",
+        "broken",
+        "first-token KL, harmless",
+    )
+    note = (
+        f"Judge: {results['judge']}. 95 % intervals: Wilson for rates, bootstrap for KL. p: McNemar's exact test "
+        "against the baseline on the same prompts. Broken replies, of both sets, count as neither."
+    )
+    return [table("Refusals", columns, rows), note]
+
+
+def _evaluation_row(condition: str, scores: Mapping[str, Any], tests: Mapping[tuple[str, str], float]) -> list[str]:
+    def p_value(asked: str) -> str:
+        value = tests.get((condition, asked))
+        return "" if value is None else f"{value:.2g}"
+
+    harmful, harmless = (scores[f"{condition}/{asked}/refusal"] for asked in ("harmful", "harmless"))
+    broken = [scores[f"{condition}/{asked}/broken"] for asked in ("harmful", "harmless")]
+    count = sum(round(score["value"] * score["n"]) for score in broken)
+    total = sum(score["n"] for score in broken)
+    divergence = scores.get(f"{condition}/harmless/first_token_kl")
+    return [
+        condition,
+        percent(harmful),
+        p_value("harmful"),
+        percent(harmless),
+        p_value("harmless"),
+        f"{count} of {total}",
+        interval(divergence) if divergence else "",
+    ]
+
+
+def found_tables(found: Mapping[str, Any]) -> list[Table | str]:
+    """The choice, why the others were dropped, and the front."""
+    columns = ("position", "layer", "bypass", "induce", "KL")
+    chosen = found["chosen"]
+    rule = "by the paper's rule" if found["passed_rule"] else "outside the paper's rule: nothing passes it"
+    dropped = ", ".join(f"{count} by {reason}" for reason, count in found["dropped"].items()) or "none"
+    head = (
+        f"Chosen {rule}: position {chosen['position']}, layer {chosen['layer']} of {len(found['evaluations'])} "
+        f"candidates. Dropped: {dropped}."
+    )
+    rows = [_candidate(row, row == chosen) for row in found["front"]]
+    if chosen not in found["front"]:
+        rows.append(_candidate(chosen, True))
+    return [head, table("Front of bypass against KL (* chosen)", columns, rows)]
+
+
+def _candidate(row: Mapping[str, Any], chosen: bool) -> list[str]:
+    scores = [f"{row[key]:.2f}" for key in ("refusal_score", "steering_score", "kl_div_score")]
+    return [f"{row['position']}{' *' if chosen else ''}", str(row["layer"]), *scores]

@@ -1,0 +1,58 @@
+"""workbench find"""
+
+from typing import Annotated
+
+import typer
+
+from workbench.cli import options as o
+from workbench.cli.display import found_tables, show, watching
+
+
+def command(
+    model: o.Model,
+    harmful: Annotated[str, typer.Option(help="Prompts that show the behaviour: a set or a file.")] = "harmful:train",
+    harmless: Annotated[str, typer.Option(help="Prompts that do not: a set or a file.")] = "harmless:train",
+    harmful_val: Annotated[str | None, typer.Option(help="Validation prompts; default: held out.")] = None,
+    harmless_val: Annotated[str | None, typer.Option(help="Validation prompts; default: held out.")] = None,
+    n_train: Annotated[int, typer.Option(min=4, help="Train prompts of each side.")] = 128,
+    n_val: Annotated[int, typer.Option(min=4, help="Validation prompts of each side.")] = 32,
+    positions: Annotated[str | None, typer.Option(help="Such as -1,-2; default: the post-instruction tokens.")] = None,
+    layers: Annotated[str | None, typer.Option(help="Such as 8-20; default: all.")] = None,
+    extractor: Annotated[str, typer.Option(help="How a direction is extracted.")] = "difference-in-means",
+    no_filter: Annotated[bool, typer.Option("--no-filter", help="Keep prompts whatever the model says.")] = False,
+    refusal_token: Annotated[list[str] | None, typer.Option(help="How refusals begin; may be repeated.")] = None,
+    batch_size: o.BatchSize = 32,
+    seed: o.Seed = 0,
+    dtype: o.Dtype = None,
+    device: o.Device = None,
+    device_map: o.DeviceMap = None,
+    quantisation: o.Quantisation = None,
+    chat_template: o.Template = None,
+    out: o.Out = None,
+    json: o.Json = False,
+) -> None:
+    """Find and choose a direction; writes a run folder."""
+    with watching():
+        from workbench.errors import UsageError
+        from workbench.search import SearchSettings, record_find
+
+        if (harmful_val is None) != (harmless_val is None):
+            raise UsageError("Give both --harmful-val and --harmless-val, or neither.")
+        pairs = o.read_sides(harmful, harmless, None, seed)
+        held = o.read_sides(harmful_val, harmless_val, None, seed) if harmful_val and harmless_val else None
+        settings = SearchSettings(
+            n_train=n_train,
+            n_val=n_val,
+            positions=o.numbers(positions, "--positions") or "post_instruction",
+            layers=o.numbers(layers, "--layers"),
+            filtered=not no_filter,
+            extractor=extractor,
+            refusal_starts=tuple(refusal_token) if refusal_token else None,
+            batch_size=batch_size,
+            seed=seed,
+        )
+        subject = o.open_subject(model, dtype, device, device_map, quantisation, chat_template)
+        folder = record_find(subject, pairs, validation=held, settings=settings, out=out)
+    results = folder.results() | {"run": str(folder.path)}
+    where = f"The run is in {folder.path}; try: workbench evaluate {model} --direction {folder.path} --ablate"
+    show(results, json, *found_tables(results), where)

@@ -1,0 +1,46 @@
+"""`workbench`: the commands, and one sentence for every error.
+
+Exit status: 0 done, 1 failed, 2 wrong use, 130 stopped by Ctrl-C. Nothing heavy is imported here, so that
+`workbench --help` answers at once.
+"""
+
+import sys
+
+import typer
+
+from workbench.cli import demo, doctor, evaluate, find, generate, models, runs
+from workbench.errors import WorkbenchError
+
+app = typer.Typer(
+    name="workbench",
+    help="See what alignment did inside a language model, switch it off and on, and measure what that changed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(demo.command)
+app.command("doctor")(doctor.command)
+app.command("models")(models.command)
+app.command("find")(find.command)
+app.command("generate")(generate.command)
+app.command("evaluate")(evaluate.command)
+app.add_typer(runs.app, name="runs")
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except WorkbenchError as error:
+        _fail(str(error), error.exit_status)
+    except KeyboardInterrupt:
+        _fail("Stopped. What was finished is kept; the same command goes on from there.", 130)
+    except BrokenPipeError:
+        sys.exit(1)
+    except MemoryError:
+        _fail("This machine ran out of memory; use a smaller --batch-size or a smaller model.", 1)
+
+
+def _fail(sentence: str, status: int) -> None:
+    typer.echo(f"workbench: {sentence}", err=True)
+    sys.exit(status)

@@ -1,0 +1,97 @@
+"""Options that several commands share, and what they are made into."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from workbench.interventions import Recipe
+    from workbench.models import Subject
+    from workbench.prompts import ContrastPairs, Prompts
+
+Model = Annotated[str, typer.Argument(help="A catalog name, a hub id, a folder of safetensors, or a .gguf file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Out = Annotated[Path | None, typer.Option(help="Run folder to write; the same run is continued there.")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; default: what is quick here.")]
+Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu; default: the first that is there.")]
+DeviceMap = Annotated[str | None, typer.Option(help="A transformers device map, such as auto (GPUs).")]
+Quantisation = Annotated[str | None, typer.Option(help="4bit or 8bit, through bitsandbytes (GPUs).")]
+Template = Annotated[Path | None, typer.Option("--chat-template", help="A Jinja file to use as chat template.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Prompts in one forward pass.")]
+Tokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Tokens in a reply.")]
+Seed = Annotated[int, typer.Option(help="Seed of every draw.")]
+RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="A recipe file.")]
+DirectionFile = Annotated[Path | None, typer.Option("--direction", help="A find run, or a direction file.")]
+Ablated = Annotated[bool, typer.Option("--ablate", help="Ablate the direction everywhere.")]
+Added = Annotated[float | None, typer.Option("--add", help="Add the direction at its layer, this many class gaps.")]
+
+
+def open_subject(
+    model: str,
+    dtype: str | None,
+    device: str | None,
+    device_map: str | None = None,
+    quantisation: str | None = None,
+    template: Path | None = None,
+) -> "Subject":
+    """Open the model that the options name."""
+    from workbench.errors import UsageError
+    from workbench.models.loading import open_model, read_chat_template
+
+    if quantisation not in (None, "4bit", "8bit"):
+        raise UsageError(f"--quantisation takes 4bit or 8bit, not {quantisation!r}.")
+    return open_model(
+        model,
+        dtype=dtype,
+        device=device,
+        device_map=device_map,
+        quantisation=quantisation,
+        chat_template=read_chat_template(template) if template else None,
+    )
+
+
+def read_recipe(recipe: Path | None, direction: Path | None, ablate: bool, add: float | None) -> "Recipe":
+    """The recipe that the options name; the empty one where they name none."""
+    from workbench.directions import Direction
+    from workbench.errors import RecipeError
+    from workbench.interventions import Ablate, Add, Recipe
+
+    if recipe is not None:
+        if direction is not None or ablate or add is not None:
+            raise RecipeError("Give either --recipe, or --direction with --ablate or --add, not both.")
+        return Recipe.load(recipe)
+    if direction is None:
+        if ablate or add is not None:
+            raise RecipeError("--ablate and --add need --direction RUN-OR-FILE; `workbench find` makes one.")
+        return Recipe()
+    if not ablate and add is None:
+        raise RecipeError("Say what to do with the direction: --ablate, or --add STRENGTH.")
+    found = Direction.load(direction)
+    made = Ablate(found).at("all") if ablate else Recipe()
+    return made if add is None else made + Add(found, add).at(found.site)
+
+
+def read_sides(harmful: str, harmless: str, n: int | None, seed: int) -> "ContrastPairs":
+    """Both sets, `n` prompts of each, evenly over their categories."""
+    from workbench.prompts import ContrastPairs, load_prompts
+
+    sides = [load_prompts(harmful, "harmful"), load_prompts(harmless, "harmless")]
+    chosen: list[Prompts] = [side if n is None else side.sample(n, seed) for side in sides]
+    return ContrastPairs(*chosen)
+
+
+def numbers(text: str | None, what: str) -> tuple[int, ...] | None:
+    """Read `-1,-2` or `4-12,18` as numbers."""
+    from workbench.errors import UsageError
+
+    if text is None:
+        return None
+    found: list[int] = []
+    try:
+        for part in text.split(","):
+            first, dash, last = part.strip().partition("-") if not part.strip().startswith("-") else (part, "", "")
+            found.extend(range(int(first), int(last) + 1) if dash else [int(first)])
+    except ValueError:
+        raise UsageError(f"{what} {text!r} cannot be read; write numbers such as 4,8,12 or 4-12 or -1,-2.") from None
+    return tuple(dict.fromkeys(found))

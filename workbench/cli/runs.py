@@ -1,0 +1,69 @@
+"""workbench runs list | show | verify"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from workbench.cli.display import evaluation_tables, found_tables, show, table
+from workbench.cli.options import Json
+
+app = typer.Typer(help="What happened: list, show and verify run folders.", no_args_is_help=True)
+Run = Annotated[Path, typer.Argument(help="A run folder.")]
+
+
+@app.command("list")
+def list_command(json: Json = False) -> None:
+    """All run folders, oldest first."""
+    from workbench.runs import list_runs, runs_root
+
+    found = [(folder.path, folder.manifest) for folder in list_runs()]
+    rows = [[m.command, m.model["name"], m.status, m.started, str(path)] for path, m in found]
+    value = {"runs": [{"path": str(path), "identity": m.identity, "status": m.status} for path, m in found]}
+    empty = f"There are no runs in {runs_root()} yet; `workbench demo` makes one."
+    shown = table("Runs", ("command", "model", "status", "started", "folder"), rows) if rows else empty
+    show(value, json, shown)
+
+
+@app.command("show")
+def show_command(run: Run, json: Json = False) -> None:
+    """What a run was asked and what it found."""
+    from workbench.runs import RunFolder
+
+    folder = RunFolder.open(run)
+    value: dict[str, Any] = {"manifest": folder.manifest.model_dump(mode="json")}
+    tables: list[Any] = [f"{folder.manifest.command} of {folder.manifest.model['name']}: {folder.manifest.status}"]
+    if folder.done:
+        value["results"] = folder.results()
+        tables += result_tables(folder.manifest.command, value["results"])
+    show(value, json, *tables)
+
+
+@app.command("verify")
+def verify_command(run: Run, json: Json = False) -> None:
+    """Check the hashes of a run, and derive its scores again from what it stored."""
+    from workbench.errors import RunError
+    from workbench.evaluation import rederive
+    from workbench.runs import RunFolder
+    from workbench.search import rederive_find
+
+    folder = RunFolder.open(run)
+    if not folder.done:
+        raise RunError(f"{run} is not finished; run its command again to finish it, then verify.")
+    faults = [f"{name} is missing or was changed." for name in folder.changed_files()]
+    if not faults:
+        checks = {"find": [rederive_find], "evaluate": [rederive], "demo": [rederive_find, rederive]}
+        faults = [fault for check in checks[folder.manifest.command] for fault in check(folder)]
+    if faults:
+        show({"verified": False, "faults": faults}, json)
+        raise RunError(f"{run} does not verify: {' '.join(faults)}")
+    files = len(folder.manifest.artefacts)
+    said = f"Verified: {files} files as recorded, and every score comes out of them again."
+    show({"verified": True, "faults": [], "files": files}, json, said)
+
+
+def result_tables(command: str, results: dict[str, Any]) -> list[Any]:
+    """The tables of a finished run."""
+    if command == "demo":
+        return [*found_tables(results["find"]), *evaluation_tables(results["evaluation"])]
+    return found_tables(results) if command == "find" else evaluation_tables(results)

@@ -1,0 +1,15 @@
+"""One file, one way to judge a reply."""
+
+from typing import Protocol
+
+from workbench.evaluation.outcomes import Outcome
+from workbench.registry import Registry
+
+
+class Judge(Protocol):
+    """Calls the outcome of a reply to a prompt."""
+
+    def __call__(self, prompt: str, reply: str) -> Outcome: ...
+
+
+judges: Registry[Judge] = Registry("judge", "workbench.evaluation.judges", "workbench.judges")

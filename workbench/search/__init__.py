@@ -1,0 +1,18 @@
+"""Which direction: score the candidates by running the model, and choose by the paper's rule."""
+
+from workbench.search.choosing import Choice, choose, pareto_front
+from workbench.search.finding import Found, SearchSettings, find_direction
+from workbench.search.recorded import record_find, rederive_find
+from workbench.search.refusal import refusal_metric
+
+__all__ = [
+    "Choice",
+    "Found",
+    "SearchSettings",
+    "choose",
+    "find_direction",
+    "pareto_front",
+    "record_find",
+    "rederive_find",
+    "refusal_metric",
+]

@@ -1,0 +1,235 @@
+"""Find the direction that mediates a behaviour.
+
+1. Draw train and validation prompts; hold validation apart.
+2. Keep the prompts on which the model shows the behaviour where it should, and does not where it should not.
+3. Capture activations of the train prompts, and extract a direction at every position and layer.
+4. Score every candidate on the validation prompts, and choose by the paper's rule.
+5. Where nothing passes the rule, say so, and go on with the smallest bypass below the late layers.
+
+What is found is never reported on the prompts that chose it: test prompts are the evaluation's own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from workbench.activations import ActivationStore, Positions, capture
+from workbench.directions import Direction, extract_directions
+from workbench.errors import SearchError, UsageError
+from workbench.interventions import Recipe
+from workbench.models import Site, Subject
+from workbench.prompts import ContrastPairs, Prompts
+from workbench.runs import RunFolder, note
+from workbench.search.choosing import Choice, Row, choose, last_layer, pareto_front, relaxed_choice
+from workbench.search.refusal import RefusalTokens, batches, metric_of, refusal_tokens
+from workbench.search.scoring import Candidates, Scorer, score_candidates
+
+if TYPE_CHECKING:
+    import pandas
+    from plotly.graph_objects import Figure
+
+LEAST = 4  # prompts that must be left on each side
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What decides the result of a search, beside the model and the prompts."""
+
+    n_train: int = 128
+    n_val: int = 32
+    positions: Positions = "post_instruction"
+    layers: tuple[int, ...] | None = None
+    filtered: bool = True
+    extractor: str = "difference-in-means"
+    refusal_starts: tuple[str, ...] | None = None
+    kl_max: float = 0.1
+    induce_min: float = 0.0
+    drop_last: float = 0.2
+    batch_size: int = 32
+    seed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON keeps them: lists, no tuples."""
+        return {k: list(v) if isinstance(v, tuple | range) else v for k, v in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Found:
+    """The chosen direction, and everything that it was chosen from."""
+
+    direction: Direction
+    row: Row
+    passed_rule: bool
+    reasons: dict[str, int]
+    evaluations: tuple[Row, ...]
+    tokens: RefusalTokens
+    kept: dict[str, str]
+    settings: SearchSettings
+    n_layers: int
+
+    def __repr__(self) -> str:
+        rule = "by the paper's rule" if self.passed_rule else "outside the paper's rule"
+        return f"Found({self.direction!r}, {rule}, of {len(self.evaluations)} candidates)"
+
+    @property
+    def front(self) -> list[Row]:
+        """The rows that no other beats on both bypass and KL."""
+        return [self.evaluations[index] for index in pareto_front(self.evaluations)]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "chosen": dict(self.row),
+            "passed_rule": self.passed_rule,
+            "n_layers": self.n_layers,
+            "dropped": self.reasons,
+            "refusal_tokens": asdict(self.tokens),
+            "kept": self.kept,
+            "direction": {"digest": self.direction.digest, "scale": self.direction.scale},
+            "front": [dict(row) for row in self.front],
+            "evaluations": [dict(row) for row in self.evaluations],
+        }
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row a candidate."""
+        import pandas
+
+        return pandas.DataFrame([dict(row) for row in self.evaluations])
+
+    def plot(self) -> "Figure":
+        """Bypass against KL, with the front and the chosen candidate."""
+        from workbench.plots import tradeoff_figure
+
+        rows = self.evaluations
+        return tradeoff_figure(
+            [row["kl_div_score"] for row in rows],
+            [row["refusal_score"] for row in rows],
+            [f"({row['position']}, {row['layer']})" for row in rows],
+            pareto_front(rows),
+            rows.index(self.row),
+            limit=self.settings.kl_max,
+            x="KL(base || ablated) on harmless prompts (nats)",
+            y="Bypass: refusal log-odds on harmful prompts",
+        )
+
+
+def find_direction(
+    subject: Subject,
+    pairs: ContrastPairs,
+    *,
+    validation: ContrastPairs | None = None,
+    settings: SearchSettings | None = None,
+    store: ActivationStore | None = None,
+    folder: RunFolder | None = None,
+) -> Found:
+    """Find and choose a direction; `pairs.positive` shows the behaviour (harmful requests, for refusal).
+
+    Validation prompts are held out of `pairs` unless `validation` gives them. With a `folder` the scores are
+    written down one by one, and a search that was interrupted goes on where it was.
+
+    Raises SearchError where too few prompts are left, or no candidate can be chosen.
+    """
+    chosen = settings or SearchSettings()
+    train, val = draw(pairs, validation, chosen)
+    tokens = refusal_tokens(subject, train.positive, chosen.refusal_starts)
+    note(f"Refusals begin with {', '.join(map(repr, tokens.texts))} ({tokens.source}).")
+    kept_train, said_train = _filtered(subject, train, tokens, chosen, "train")
+    kept_val, said_val = _filtered(subject, val, tokens, chosen, "validation")
+    candidates = _candidates(subject, kept_train, chosen, store)
+    scorer = Scorer.prepare(subject, kept_val, tokens.ids, chosen.batch_size)
+    rows = score_candidates(scorer, candidates, folder)
+    row, choice = choose_or_relax(rows, subject.n_layers, chosen)
+    scores = {name: float(row[name]) for name in ("refusal_score", "steering_score", "kl_div_score")}
+    direction = replace(candidates[row["position"], Site(row["layer"], "resid_pre")], quality=scores)
+    return Found(
+        direction=direction,
+        row=row,
+        passed_rule=choice.winner is not None,
+        reasons=choice.reasons,
+        evaluations=tuple(rows),
+        tokens=tokens,
+        kept={"train": said_train, "validation": said_val},
+        settings=chosen,
+        n_layers=subject.n_layers,
+    )
+
+
+def draw(
+    pairs: ContrastPairs, validation: ContrastPairs | None, settings: SearchSettings
+) -> tuple[ContrastPairs, ContrastPairs]:
+    """Train and validation prompts, with nothing in both."""
+    sides = []
+    for name, given, held in (
+        ("harmful", pairs.positive, validation and validation.positive),
+        ("harmless", pairs.negative, validation and validation.negative),
+    ):
+        given.require(LEAST if held else 2 * LEAST, f"The {name} side")
+        wanted = settings.n_val if held else min(settings.n_val, len(given) // 2)
+        val = (held if held else given).sample(wanted, settings.seed)
+        train = given.without({prompt.digest for prompt in val}).sample(settings.n_train, settings.seed)
+        sides.append((train.require(LEAST, f"The {name} train set"), val))
+    (harmful_train, harmful_val), (harmless_train, harmless_val) = sides
+    return ContrastPairs(harmful_train, harmless_train), ContrastPairs(harmful_val, harmless_val)
+
+
+def choose_or_relax(rows: Sequence[Row], n_layers: int, settings: SearchSettings) -> tuple[Row, Choice]:
+    """The paper's choice, or the smallest bypass below the late layers where nothing passes."""
+    choice = choose(
+        rows, n_layers, kl_max=settings.kl_max, induce_min=settings.induce_min, drop_last=settings.drop_last
+    )
+    row = choice.winner or relaxed_choice(rows, n_layers, settings.drop_last)
+    if row is None:
+        raise SearchError(
+            f"None of {len(rows)} candidates has finite scores below layer "
+            f"{last_layer(n_layers, settings.drop_last)}; search earlier layers, or try --dtype float32."
+        )
+    if choice.winner is None:
+        dropped = ", ".join(f"{count} by {reason}" for reason, count in choice.reasons.items())
+        note(f"No candidate passes the paper's rule ({dropped}); going on with the smallest bypass, outside it.")
+    return row, choice
+
+
+def _filtered(
+    subject: Subject, pairs: ContrastPairs, tokens: RefusalTokens, settings: SearchSettings, part: str
+) -> tuple[ContrastPairs, str]:
+    """Keep harmful prompts that are refused (> 0) and harmless ones that are not (< 0)."""
+    if not settings.filtered:
+        return pairs, "all prompts (no filter)"
+    harmful = _keep(subject, pairs.positive, tokens, settings.batch_size, refused=True)
+    harmless = _keep(subject, pairs.negative, tokens, settings.batch_size, refused=False)
+    said = (
+        f"{len(harmful)} of {len(pairs.positive)} harmful prompts are refused and {len(harmless)} of "
+        f"{len(pairs.negative)} harmless ones are not"
+    )
+    note(f"{part.capitalize()}: {said}.")
+    if len(harmful) < LEAST or len(harmless) < LEAST:
+        raise SearchError(
+            f"Of the {part} prompts, {said}; at least {LEAST} of each are needed. {subject.name} may not have this "
+            "behaviour: use --no-filter to search all the same, or other prompts."
+        )
+    return ContrastPairs(harmful, harmless), said
+
+
+def _keep(subject: Subject, prompts: Prompts, tokens: RefusalTokens, batch_size: int, refused: bool) -> Prompts:
+    scores = metric_of(subject, batches(subject, prompts, batch_size), Recipe(), tokens.ids)
+    return prompts.pick([i for i, score in enumerate(scores) if (score > 0 if refused else score < 0)])
+
+
+def _candidates(
+    subject: Subject, train: ContrastPairs, settings: SearchSettings, store: ActivationStore | None
+) -> Candidates:
+    layers = settings.layers if settings.layers is not None else range(subject.n_layers)
+    if not layers:
+        raise UsageError("There are no layers to search; give at least one.")
+    sites = [Site(layer, "resid_pre") for layer in layers]
+    positive, negative = (
+        capture(
+            subject,
+            side,
+            sites=sites,
+            positions=settings.positions,
+            batch_size=settings.batch_size,
+            store=store,
+        )
+        for side in (train.positive, train.negative)
+    )
+    return extract_directions(subject, positive, negative, settings.extractor)

@@ -1,0 +1,67 @@
+"""A search whose every step is written down: `workbench find`, and the same from a script."""
+
+from pathlib import Path
+
+from workbench.activations import ActivationStore
+from workbench.models import Subject
+from workbench.prompts import ContrastPairs, Prompts
+from workbench.runs import RunFolder, RunManifest, note, write_json
+from workbench.search.finding import Found, SearchSettings, choose_or_relax, draw, find_direction
+from workbench.search.scoring import JOURNAL
+from workbench.statistics import Score
+
+DIRECTION = "direction.safetensors"
+SEEN = "seen.json"
+
+
+def record_find(
+    subject: Subject,
+    pairs: ContrastPairs,
+    *,
+    validation: ContrastPairs | None = None,
+    settings: SearchSettings | None = None,
+    out: Path | None = None,
+) -> RunFolder:
+    """Find a direction into a run folder; a finished run of the same identity is handed back as it is."""
+    chosen = settings or SearchSettings()
+    data = {"pairs": pairs.digest, "validation": validation.digest if validation else "held out"}
+    manifest = RunManifest(command="find", settings=chosen.to_json(), model=subject.identity, data=data)
+    folder = RunFolder.start(manifest, out)
+    if folder.done:
+        note(f"This search was finished before; its result is in {folder.path}.")
+        return folder
+    with folder.timed("find"):
+        store = ActivationStore.default()
+        found = find_direction(subject, pairs, validation=validation, settings=chosen, store=store, folder=folder)
+    keep_found(folder, found, draw(pairs, validation, chosen))
+    folder.finish(found.to_json(), scores_of(found))
+    return folder
+
+
+def keep_found(folder: RunFolder, found: Found, used: tuple[ContrastPairs, ContrastPairs]) -> None:
+    """Write the direction, its figure, and the digests of every prompt that the search saw."""
+    found.direction.save(folder.path / DIRECTION)
+    sides: list[Prompts] = [side for pairs in used for side in (pairs.positive, pairs.negative)]
+    write_json(folder.path / SEEN, sorted({prompt.digest for side in sides for prompt in side}))
+    found.plot().write_html(folder.path / "tradeoff.html", include_plotlyjs=True)
+
+
+def scores_of(found: Found) -> list[Score]:
+    """The chosen candidate's validation scores. They chose it, so they are no estimate of its effect."""
+    n, row = found.settings.n_val, found.row
+    names = {"bypass": "refusal_score", "induce": "steering_score", "kl": "kl_div_score"}
+    return [Score(name=f"validation/{name}", value=row[key], low=None, high=None, n=n) for name, key in names.items()]
+
+
+def rederive_find(folder: RunFolder) -> list[str]:
+    """What the stored scores of the candidates do not lead to again; empty where the choice is the same."""
+    results = folder.results()
+    recorded = results.get("find", results)
+    rows = folder.journal(JOURNAL)
+    if rows != recorded["evaluations"]:
+        return ["The journal of candidates is not the table in the results."]
+    settings = {k: folder.manifest.settings[k] for k in ("kl_max", "induce_min", "drop_last")}
+    n_layers = int(recorded["n_layers"])
+    row, choice = choose_or_relax(rows, n_layers, SearchSettings(**settings))
+    same = dict(row) == recorded["chosen"] and (choice.winner is not None) == recorded["passed_rule"]
+    return [] if same else [f"The rule now chooses {dict(row)}, not {recorded['chosen']}."]

@@ -1,0 +1,75 @@
+"""Score every candidate direction by running the model, as Arditi et al. 2024 do.
+
+bypass   mean refusal metric on harmful prompts, the direction ablated everywhere
+induce   mean refusal metric on harmless prompts, the raw direction added at its layer's input
+KL       mean KL(base || ablated) of the next-token distribution on harmless prompts
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from torch import Tensor
+
+from workbench.directions import Direction
+from workbench.evaluation.metrics import kl_divergence
+from workbench.interventions import Ablate, Add, steered
+from workbench.models import Batch, Site, Subject
+from workbench.prompts import ContrastPairs
+from workbench.runs import RunFolder, track
+from workbench.search.choosing import Row
+from workbench.search.refusal import batches, metric_of
+
+JOURNAL = "candidates.jsonl"
+
+Candidates = Mapping[tuple[int | None, Site], Direction]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """The validation prompts, prepared once."""
+
+    subject: Subject
+    tokens: tuple[int, ...]
+    harmful: Sequence[tuple[list[int], Batch]]
+    harmless: Sequence[tuple[list[int], Batch]]
+    base: Sequence[Tensor]  # next-token logits of the unedited model, a batch of harmless prompts each
+
+    @classmethod
+    def prepare(cls, subject: Subject, pairs: ContrastPairs, tokens: tuple[int, ...], batch_size: int) -> "Scorer":
+        harmless = batches(subject, pairs.negative, batch_size)
+        base = [subject.logits(batch, last_only=True)[:, -1] for _, batch in harmless]
+        return cls(subject, tokens, batches(subject, pairs.positive, batch_size), harmless, base)
+
+    def score(self, direction: Direction) -> dict[str, float]:
+        """The three scores of one direction."""
+        ablated = Ablate(direction).at("all")
+        added = Add(direction).at(direction.site)
+        return {
+            "refusal_score": fmean(metric_of(self.subject, self.harmful, ablated, self.tokens)),
+            "steering_score": fmean(metric_of(self.subject, self.harmless, added, self.tokens)),
+            "kl_div_score": self._divergence(direction),
+        }
+
+    def _divergence(self, direction: Direction) -> float:
+        found: list[float] = []
+        for (_, batch), base in zip(self.harmless, self.base, strict=True):
+            with steered(self.subject, Ablate(direction).at("all")):
+                edited = self.subject.logits(batch, last_only=True)[:, -1]
+            found.extend(kl_divergence(base, edited).tolist())
+        return fmean(found)
+
+
+def score_candidates(scorer: Scorer, candidates: Candidates, folder: RunFolder | None) -> list[Row]:
+    """A row for each candidate; rows that the folder's journal holds are not computed again."""
+    known = {(row["position"], row["layer"]): row for row in (folder.journal(JOURNAL) if folder else [])}
+    rows: list[Row] = []
+    for (position, site), direction in track(list(candidates.items()), "Scoring candidates"):
+        row: dict[str, Any] | None = known.get((position, site.layer))
+        if row is None:
+            row = {"position": position, "layer": site.layer, **scorer.score(direction)}
+            if folder is not None:
+                folder.log(JOURNAL, row)
+        rows.append(row)
+    return rows

@@ -1,11 +1,14 @@
 """workbench generate"""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from workbench.cli import options as o
 from workbench.cli.display import show, table, watching
+
+if TYPE_CHECKING:
+    from workbench.prompts import Prompts
 
 
 def command(
@@ -56,17 +59,16 @@ def command(
     show(value, json, table(f"{subject.name}, {edited}", ("prompt", "reply"), rows))
 
 
-def read_asked(prompt: list[str] | None, prompts: str | None, system: str | None, prefill: str):  # type: ignore[no-untyped-def]
+def read_asked(prompt: list[str] | None, prompts: str | None, system: str | None, prefill: str) -> "Prompts":
     """The prompts that the options name."""
     from workbench.errors import PromptError
-    from workbench.prompts import Prompt, Prompts, load_prompts
+    from workbench.prompts import Prompts, load_prompts
 
     if bool(prompt) == (prompts is not None):
         raise PromptError("Give either --prompt TEXT (it may be repeated) or --prompts SET.")
     if any(not text.strip() for text in prompt or []):
         raise PromptError("A --prompt is empty; give it some text.")
     said = load_prompts(prompts) if prompts is not None else Prompts.of(prompt or [])
-    changes: dict[str, str] = ({"system": system} if system is not None else {}) | (
-        {"prefill": prefill} if prefill else {}
-    )
-    return Prompts(tuple(Prompt(**(p.model_dump() | changes)) for p in said), said.name)
+    changes = {"system": system, "prefill": prefill or None}
+    given = {name: value for name, value in changes.items() if value is not None}
+    return Prompts(tuple(p.model_copy(update=given) for p in said), said.name)

@@ -36,11 +36,8 @@ def open_subject(
     template: Path | None = None,
 ) -> "Subject":
     """Open the model that the options name."""
-    from workbench.errors import UsageError
     from workbench.models.loading import open_model, read_chat_template
 
-    if quantisation not in (None, "4bit", "8bit"):
-        raise UsageError(f"--quantisation takes 4bit or 8bit, not {quantisation!r}.")
     return open_model(
         model,
         dtype=dtype,

@@ -1,6 +1,6 @@
 """From activations to directions: an extractor is a callable on the two classes' vectors at one place."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Float64
 from torch import Tensor
@@ -13,6 +13,7 @@ from workbench.registry import Registry
 from workbench.runs import track
 
 
+@runtime_checkable
 class Extractor(Protocol):
     """Returns a raw direction, from the negative class towards the positive one; its length is the scale."""
 

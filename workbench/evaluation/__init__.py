@@ -1,7 +1,7 @@
 """What an edit changed: judged replies, divergence from the base model, and the comparison of conditions."""
 
 from workbench.evaluation.comparison import Comparison, Evaluation, Measured
-from workbench.evaluation.judges import Judge, judges
+from workbench.evaluation.judges import Judge
 from workbench.evaluation.measuring import evaluate, measure
 from workbench.evaluation.outcomes import Outcome, is_broken
 from workbench.evaluation.recorded import record_evaluation
@@ -15,7 +15,6 @@ __all__ = [
     "Outcome",
     "evaluate",
     "is_broken",
-    "judges",
     "measure",
     "record_evaluation",
     "rederive",

@@ -11,7 +11,8 @@ from workbench.statistics import PairedTest, Score, mcnemar, mean_score, rate_sc
 
 if TYPE_CHECKING:
     import pandas
-    from plotly.graph_objects import Figure
+
+    from workbench.plots import Figure
 
 BASELINE = "baseline"
 
@@ -134,7 +135,7 @@ class Evaluation:
         return rates_figure(self.conditions, series, "Refusals (%)")
 
     def _repr_html_(self) -> str:
-        return str(self.to_pandas().to_html(index=False, float_format="%.3f"))
+        return str(self.to_pandas().to_html(index=False))
 
     def _compare(self, condition: str, asked: str) -> Comparison:
         before, after = self.of(BASELINE, asked), self.of(condition, asked)

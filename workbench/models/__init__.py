@@ -1,7 +1,7 @@
 """Who is studied: the catalog, the one way to open a model, and the named places inside it."""
 
 from workbench.models.batches import Batch, Layout, current_layout
-from workbench.models.catalog import CatalogEntry, catalog, find_entry
+from workbench.models.catalog import CatalogEntry, find_entry
 from workbench.models.chat import post_instruction_length, render, token_rows
 from workbench.models.loading import open_model
 from workbench.models.site import STREAMS, WRITERS, Site
@@ -15,7 +15,6 @@ __all__ = [
     "Layout",
     "Site",
     "Subject",
-    "catalog",
     "current_layout",
     "find_entry",
     "open_model",

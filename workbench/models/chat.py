@@ -7,7 +7,7 @@ letter of the text with what follows.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from jinja2.exceptions import TemplateError
 
@@ -64,6 +64,7 @@ def post_instruction_length(subject: "Subject") -> int:
     return common
 
 
+@runtime_checkable
 class Conversation(Protocol):
     """What can be rendered: messages, the start of a reply, and whether the model may think."""
 

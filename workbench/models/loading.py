@@ -10,7 +10,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,8 +18,6 @@ from torch import Tensor
 from workbench.errors import ModelError, UsageError
 from workbench.models.sources import Source, resolve
 from workbench.models.subject import Subject
-
-Quantisation = Literal["4bit", "8bit"]
 
 # Largest allowed gap between bridge and plain model, as a share of the largest logit.
 PARITY = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 2e-2}
@@ -32,7 +30,7 @@ def open_model(
     dtype: str | torch.dtype | None = None,
     device: str | None = None,
     device_map: str | None = None,
-    quantisation: Quantisation | None = None,
+    quantisation: str | None = None,
     chat_template: str | None = None,
 ) -> Subject:
     """Open `model`: a catalog name, a hub id, a folder of safetensors, or a .gguf file.
@@ -43,6 +41,8 @@ def open_model(
 
     Raises ModelError, UsageError or RunError, each with what to do.
     """
+    if quantisation not in (None, "4bit", "8bit"):
+        raise UsageError(f"Quantisation is 4bit or 8bit, not {quantisation!r}.")
     place = torch.device(device) if device is not None else default_device()
     precision = _dtype(dtype) if dtype is not None else default_dtype(place)
     if (device_map or quantisation) and not torch.cuda.is_available():

@@ -1,6 +1,8 @@
 """Arrays to Plotly figures. A figure knows numbers and labels, never a result's type."""
 
+from plotly.graph_objects import Figure
+
 from workbench.plots.rates import rates_figure
 from workbench.plots.tradeoff import tradeoff_figure
 
-__all__ = ["rates_figure", "tradeoff_figure"]
+__all__ = ["Figure", "rates_figure", "tradeoff_figure"]

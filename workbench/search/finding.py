@@ -26,7 +26,8 @@ from workbench.search.scoring import Candidates, Scorer, score_candidates
 
 if TYPE_CHECKING:
     import pandas
-    from plotly.graph_objects import Figure
+
+    from workbench.plots import Figure
 
 LEAST = 4  # prompts that must be left on each side
 

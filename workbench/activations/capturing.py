@@ -10,7 +10,7 @@ Averages over tokens leave out the first one, whose activations are massive (Sun
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -22,9 +22,6 @@ from workbench.errors import CaptureError
 from workbench.models import Batch, Site, Subject, post_instruction_length, token_rows
 from workbench.prompts import Prompts
 from workbench.runs import digest_json, track
-
-if TYPE_CHECKING:
-    from transformer_lens.hook_points import HookPoint
 
 Positions = Sequence[int] | Literal["post_instruction", "mean"]
 
@@ -162,7 +159,7 @@ def _keeping(
     """Hook `sites` so that each writes what `reduce` leaves of its activations into `kept`."""
 
     def keeper(site: Site) -> Callable[..., None]:
-        def keep(acts: Tensor, hook: "HookPoint") -> None:
+        def keep(acts: Tensor, hook: object) -> None:
             kept[site] = reduce(acts)
 
         return keep

@@ -139,14 +139,14 @@ def _values(
 
 
 def _picking(positions: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
-    return lambda acts: acts[:, list(positions)].float()
+    return lambda acts: acts[:, list(positions)].flatten(2).float()
 
 
 def _averaging(batch: Batch) -> Callable[[Tensor], Tensor]:
     position = batch.layout().position
     counted = (position >= 1) if int(batch.prompt_lengths.min()) > 1 else (position >= 0)
     weight = counted.float()[..., None]
-    return lambda acts: ((acts.float() * weight).sum(dim=1) / weight.sum(dim=1))[:, None]
+    return lambda acts: ((acts.flatten(2).float() * weight).sum(dim=1) / weight.sum(dim=1))[:, None]
 
 
 @contextmanager

@@ -6,13 +6,16 @@ whose mean squared projection of the activations equals the real one's.
 
     w(p) ~ S^(p/2) g,   S = E[h h^T] with the real direction projected out,   g ~ N(0, I)
 
-At p = 0 it is uniform; as p grows it turns towards where activations are large. E[(h . w)^2] grows with p, so
-bisection finds the p that matches.
+At p = 0 it is uniform; as p grows it turns towards where activations are large, below 0 away from there.
+E[(h . w)^2] grows with p, so bisection finds the p that matches.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+_FLOOR = 1e-9  # relative; where activations never go, S has no direction of its own
+_STEEPEST = 32.0
 
 
 def random_unit(like: Float[Tensor, " d_model"], seed: int) -> Float[Tensor, " d_model"]:
@@ -29,14 +32,14 @@ def matched_random(
     """A random unit vector orthogonal to `like` with its mean squared projection, and the ratio reached.
 
     `second` is E[h h^T] of the activations that the direction acts on. The ratio is 1 where the match is exact,
-    and below 1 where no direction orthogonal to `like` carries as much.
+    and something else where no direction orthogonal to `like` carries as much, or as little.
     """
     unit = like.double()
     moment = second.double()
     target = float(unit @ moment @ unit)
     keep = torch.eye(len(unit), dtype=torch.float64) - torch.outer(unit, unit)
     values, vectors = torch.linalg.eigh(keep @ moment @ keep)
-    values = values.clamp_min(0) / values.max()
+    values = (values / values.max()).clamp_min(_FLOOR)
     noise = torch.randn(len(unit), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
     def draw(power: float) -> Tensor:
@@ -46,7 +49,7 @@ def matched_random(
     def ratio(vector: Tensor) -> float:
         return float(vector @ moment @ vector) / target
 
-    low, high = 0.0, 32.0
+    low, high = -_STEEPEST, _STEEPEST
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if ratio(draw(middle)) < 1 else (low, middle)

@@ -46,7 +46,8 @@ class Recipe:
     def check_fits(self, subject: Subject) -> None:
         """Raise RecipeError or DirectionError where it cannot be applied to `subject`."""
         for placement in self.placements:
-            placement.resolve(subject)
+            if any(site.stream == "attn_heads" for site in placement.resolve(subject)):
+                raise RecipeError(f"{placement}: the heads are not {subject.d_model} wide; place it on attn_out.")
             for direction in placement.edit.directions:
                 direction.check_fits(subject)
 

@@ -1,0 +1,92 @@
+"""Decoding equals transformers' own, and does not depend on the company it keeps."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from tests.conftest import random_direction
+from tests.laws.cases import PROMPTS, tokens_of
+from workbench.errors import PromptError, UsageError
+from workbench.generation import generate
+from workbench.generation.sampling import Sampling
+from workbench.interventions import Add
+from workbench.models import Subject, token_rows
+from workbench.prompts import Prompts
+
+
+def test_greedy_decoding_equals_the_plain_model(tiny: Subject, tiny_folders: dict[str, Path]) -> None:
+    plain = AutoModelForCausalLM.from_pretrained(tiny_folders[tiny.name], attn_implementation="eager").eval()
+    said = generate(tiny, PROMPTS, max_new_tokens=12)
+    for reply, row in zip(said, token_rows(tiny, PROMPTS), strict=True):
+        ids = torch.tensor([row])
+        with torch.inference_mode():
+            out = plain.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
+        expected = out[0, len(row) :].tolist()
+        assert list(reply.tokens) == [token for token in expected if token not in tiny.end_tokens][: len(reply.tokens)]
+        assert reply.finished == any(token in tiny.end_tokens for token in expected)
+
+
+def test_sampling_does_not_depend_on_the_batch(llama: Subject) -> None:
+    options = {"temperature": 1.3, "top_p": 0.9, "seed": 5, "max_new_tokens": 10}
+    together = generate(llama, PROMPTS, **options)
+    alone = [generate(llama, PROMPTS[i : i + 1], **options)[0] for i in range(len(PROMPTS))]
+    reversed_ = generate(llama, Prompts(PROMPTS.items[::-1]), batch_size=2, **options)
+    assert tokens_of(together) == tokens_of(alone) == tokens_of(reversed_)[::-1]
+    assert tokens_of(together) != tokens_of(generate(llama, PROMPTS, **(options | {"seed": 6})))
+
+
+def test_sampling_follows_the_distribution() -> None:
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]]))
+    sampling = Sampling(temperature=1.0, top_p=0.75)
+    generator = [torch.Generator().manual_seed(0)]
+    drawn = torch.cat([sampling.choose(logits, generator) for _ in range(4000)])
+    share = torch.bincount(drawn, minlength=4) / 4000
+    torch.testing.assert_close(share, torch.tensor([0.625, 0.375, 0.0, 0.0]), atol=0.03, rtol=0)
+
+
+def test_a_recipe_for_each_prompt_is_applied_to_its_own(llama: Subject) -> None:
+    recipes = [Add(random_direction(llama, seed)).at(1) for seed in range(3)]
+    mixed = generate(llama, PROMPTS, recipes, batch_size=2, max_new_tokens=6)
+    alone = [generate(llama, PROMPTS[i : i + 1], recipes[i], max_new_tokens=6)[0] for i in range(3)]
+    assert tokens_of(mixed) == tokens_of(alone)
+
+
+def test_replies_stop_at_the_end_token(llama: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = generate(llama, PROMPTS, max_new_tokens=12)
+    stop = long[0].tokens[4]
+    monkeypatch.setattr(type(llama), "end_tokens", property(lambda self: frozenset({stop})))
+    short = generate(llama, PROMPTS, max_new_tokens=12)
+    for one, other in zip(short, long, strict=True):
+        assert one.tokens == other.tokens[: len(one.tokens)]
+        assert one.finished == (stop in other.tokens)
+        assert stop not in one.tokens
+
+
+def test_model_text_is_escaped_in_notebooks(llama: Subject) -> None:
+    said = generate(llama, "<script>alert(1)</script>", max_new_tokens=2)
+    assert "<script>" not in said._repr_html_()
+    assert "&lt;script&gt;" in said._repr_html_()
+    assert list(said.to_pandas().columns) == ["prompt", "category", "reply", "tokens", "finished"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"temperature": -1.0}, UsageError),
+        ({"temperature": float("nan")}, UsageError),
+        ({"top_p": 0.0}, UsageError),
+        ({"max_new_tokens": 0}, UsageError),
+        ({"max_new_tokens": 10_000}, PromptError),
+        ({"batch_size": 0}, UsageError),
+    ],
+)
+def test_bad_options_are_one_sentence(llama: Subject, options: dict[str, float], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        generate(llama, PROMPTS, **options)
+
+
+def test_as_many_recipes_as_prompts(llama: Subject) -> None:
+    with pytest.raises(UsageError, match="2 recipes were given for 3 prompts"):
+        generate(llama, PROMPTS, [Add(random_direction(llama)).at(1)] * 2)

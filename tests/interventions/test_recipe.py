@@ -1,0 +1,147 @@
+"""Recipes: composed in order, JSON both ways, and clear about what cannot be."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import random_direction
+from tests.laws.cases import PROMPTS, logits_of
+from workbench.errors import DirectionError, RecipeError, RunError
+from workbench.interventions import Ablate, Add, Recipe, random_control, steered
+from workbench.models import Layout, Site, Subject
+
+
+def test_a_recipe_comes_back_from_disk_the_same(llama: Subject, tmp_path: Path) -> None:
+    one, two = random_direction(llama, 1), random_direction(llama, 2)
+    recipe = Ablate(one).at("all") + Add(two, 0.5).at(["1", Site(2, "mlp_out")], "generated") + Add(one, -1.0).at(0)
+    loaded = Recipe.load(recipe.save(tmp_path / "r.json"))
+    assert loaded.digest == recipe.digest
+    assert str(loaded) == str(recipe)
+    with steered(llama, recipe):
+        expected = logits_of(llama)
+    with steered(llama, loaded):
+        assert torch.equal(logits_of(llama), expected)
+
+
+def test_placements_apply_in_order(llama: Subject) -> None:
+    direction = random_direction(llama)
+    add, ablate = Add(direction).at(1), Ablate(direction).at(1)
+    with steered(llama, add + ablate):
+        removed = logits_of(llama)
+    with steered(llama, ablate + add):
+        kept = logits_of(llama)
+    with steered(llama, ablate):
+        torch.testing.assert_close(removed, logits_of(llama), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(removed, kept, atol=1e-2)
+
+
+def test_ablating_everywhere_leaves_nothing_along_the_direction(tiny: Subject) -> None:
+    direction = random_direction(tiny)
+    seen: dict[str, float] = {}
+
+    def look(site: Site):  # type: ignore[no-untyped-def]
+        def hook(acts: torch.Tensor, hook: object) -> None:
+            seen[str(site)] = float((acts @ direction.unit).abs().max() / acts.norm(dim=-1).max())
+
+        return hook
+
+    sites = [Site(layer, "resid_pre") for layer in range(tiny.n_layers)]
+    with steered(tiny, Ablate(direction).at("all")), tiny.hooked([(site, look(site)) for site in sites]):
+        logits_of(tiny)
+    assert len(seen) == tiny.n_layers
+    assert max(seen.values()) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("spec", "count"), [("all", 9), ("1", 1), ("0-2", 3), ("mlp_out", 3), ("2.attn_out", 1), ("embed", 1)]
+)
+def test_sites_are_read_as_written(llama: Subject, spec: str, count: int) -> None:
+    assert len(Ablate(random_direction(llama)).at(spec).placements[0].resolve(llama)) == count
+
+
+@pytest.mark.parametrize("spec", ["nowhere", "1.nowhere", "-1", "", "1.5", "all "])
+def test_a_site_that_cannot_be_read_is_refused(llama: Subject, spec: str) -> None:
+    with pytest.raises(RecipeError):
+        Ablate(random_direction(llama)).at(spec)
+
+
+def test_a_place_that_is_not_there_names_the_part(llama: Subject) -> None:
+    recipe = Add(random_direction(llama)).at(31)
+    with pytest.raises(RecipeError, match=r"add\(strength=1\) @ 31: no site 31.resid_pre in llama; .* 0-2"):
+        recipe.check_fits(llama)
+    with pytest.raises(RecipeError, match="run backwards"):
+        Add(random_direction(llama)).at("2-1").check_fits(llama)
+
+
+def test_a_token_scope_that_is_not_there_is_refused(llama: Subject) -> None:
+    with pytest.raises(RecipeError, match="no token scope 'sometimes'"):
+        Add(random_direction(llama)).at(1, tokens="sometimes")
+
+
+def test_scopes_mask_prompt_reply_and_padding_by_each_rows_own_count(llama: Subject) -> None:
+    # Row 0: two of padding, a prompt of two, a reply of one. Row 1: a prompt of four, a reply of one.
+    position = torch.tensor([[-1, -1, 0, 1, 2], [0, 1, 2, 3, 4]])
+    layout = Layout(position, position >= 0, torch.tensor([2, 4]))
+    expected = {
+        "prompt": [[0, 0, 1, 1, 0], [1, 1, 1, 1, 0]],
+        "generated": [[0, 0, 0, 0, 1], [0, 0, 0, 0, 1]],
+        "last": [[0, 0, 0, 1, 0], [0, 0, 0, 1, 0]],
+        "1:3": [[0, 0, 0, 1, 1], [0, 1, 1, 0, 0]],
+    }
+    for scope, wanted in expected.items():
+        mask = Add(random_direction(llama)).at(1, scope).placements[0].mask(layout)
+        assert mask is not None
+        assert mask.int().tolist() == wanted, scope
+
+
+def test_a_scope_needs_to_know_the_tokens(llama: Subject) -> None:
+    recipe = Add(random_direction(llama)).at(1, "generated")
+    with pytest.raises(RecipeError, match="does not say which tokens are which"), steered(llama, recipe):
+        llama.bridge(torch.tensor([[5, 6, 7]]))
+
+
+def test_as_many_recipes_as_rows(llama: Subject) -> None:
+    recipe = Add(random_direction(llama)).at(1)
+    with pytest.raises(RecipeError, match="2 recipes were given, one a row, for a batch of 3"):
+        with steered(llama, [recipe, recipe]):
+            logits_of(llama, PROMPTS)
+
+
+def test_a_recipe_of_another_model_is_refused(tiny_subjects: dict[str, Subject]) -> None:
+    recipe = Add(random_direction(tiny_subjects["llama"])).at(1)
+    with pytest.raises(DirectionError, match="not in phi3"), steered(tiny_subjects["phi3"], recipe):
+        pass
+
+
+def test_a_damaged_recipe_is_one_sentence(llama: Subject, tmp_path: Path) -> None:
+    path = (Add(random_direction(llama)).at(1)).save(tmp_path / "r.json")
+    good = json.loads(path.read_text())
+    for damage, error, says in [
+        ({"schema_version": 99}, RecipeError, "newer workbench"),
+        ({"placements": "x"}, RecipeError, "not a recipe"),
+        ({"placements": [{"edit": "add"}]}, RecipeError, "Part 1 of the recipe"),
+        ({"placements": [good["placements"][0] | {"sites": ["x"]}]}, RecipeError, "not a site"),
+        ({"placements": [good["placements"][0] | {"arguments": {"direction": {"direction": "../x"}}}]}, RecipeError, "not a digest"),
+    ]:  # fmt: skip
+        path.write_text(json.dumps(good | damage))
+        with pytest.raises(error, match=says):
+            Recipe.load(path)
+    path.write_text("{")
+    with pytest.raises(RunError, match="not readable JSON"):
+        Recipe.load(path)
+
+
+def test_the_control_is_the_same_recipe_along_other_directions(llama: Subject) -> None:
+    direction = random_direction(llama)
+    recipe = Ablate(direction).at("all") + Add(direction, 2.0).at(1, "generated")
+    control = random_control(llama, recipe, PROMPTS)
+    assert [(p.sites, p.tokens) for p in control.placements] == [(p.sites, p.tokens) for p in recipe.placements]
+    ablated, added = control.directions
+    assert abs(float(ablated.unit @ direction.unit)) < 1e-5
+    assert abs(float(added.unit @ direction.unit)) < 1e-5
+    assert added.scale == direction.scale
+    assert ablated.quality["match_ratio"] == pytest.approx(1.0, abs=0.05)
+    assert control.digest == random_control(llama, recipe, PROMPTS).digest
+    assert control.digest != random_control(llama, recipe, PROMPTS, seed=5).digest

@@ -1,0 +1,32 @@
+"""The package itself: cheap to import, complete in what it promises."""
+
+import subprocess
+import sys
+
+import workbench
+
+
+def _fresh(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    heavy = "torch transformers transformer_lens pandas scipy plotly streamlit pydantic"
+    out = _fresh(f"import sys, workbench; print([m for m in {heavy.split()!r} if m in sys.modules])")
+    assert out.strip() == "[]"
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    heavy = "torch transformers transformer_lens pandas scipy plotly streamlit pydantic"
+    out = _fresh(f"import sys, workbench.cli.main; print([m for m in {heavy.split()!r} if m in sys.modules])")
+    assert out.strip() == "[]"
+
+
+def test_every_public_name_is_there() -> None:
+    assert sorted(workbench._HOME_OF) == sorted(workbench.__all__)
+    for name in workbench.__all__:
+        assert getattr(workbench, name).__module__.startswith("workbench.")
+
+
+def test_public_names_are_about_thirty() -> None:
+    assert 25 <= len(workbench.__all__) <= 35

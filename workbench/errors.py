@@ -8,7 +8,8 @@
     ├── ModelError                weights, templates, devices
     ├── CaptureError              activations
     ├── SearchError               no direction could be chosen, or nothing was left to choose from
-    └── RunError                  run folders and caches on disk
+    ├── RunError                  run folders and caches on disk
+    └── Stopped                   exit status 130: Ctrl-C
 
 Each message is one sentence or two for a person: what was expected, what came, what to do.
 """
@@ -52,3 +53,9 @@ class SearchError(WorkbenchError):
 
 class RunError(WorkbenchError):
     """A run folder or a cache cannot be read or written."""
+
+
+class Stopped(WorkbenchError):  # noqa: N818
+    """A person stopped the command."""
+
+    exit_status = 130

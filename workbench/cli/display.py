@@ -23,11 +23,15 @@ def show(value: Any, as_json: bool, *tables: Table | str) -> None:
 
 @contextmanager
 def watching() -> Iterator[None]:
-    """Progress bars on stderr for everything inside the block."""
+    """Progress bars on stderr for everything inside the block; Ctrl-C ends it in one sentence."""
+    from workbench.errors import Stopped
     from workbench.runs import reporting, rich_reporter
 
-    with rich_reporter() as reporter, reporting(reporter):
-        yield
+    try:
+        with rich_reporter() as reporter, reporting(reporter):
+            yield
+    except KeyboardInterrupt:
+        raise Stopped("Stopped. What was finished is kept; the same command goes on from there.") from None
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

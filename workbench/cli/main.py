@@ -33,8 +33,6 @@ def main() -> None:
         app()
     except WorkbenchError as error:
         _fail(str(error), error.exit_status)
-    except KeyboardInterrupt:
-        _fail("Stopped. What was finished is kept; the same command goes on from there.", 130)
     except BrokenPipeError:
         sys.exit(1)
     except MemoryError:

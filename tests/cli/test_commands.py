@@ -1,0 +1,245 @@
+"""Every command on a tiny model: what it prints, as JSON and for a person, and how it fails."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import random_direction
+from tests.tiny import save_model
+from workbench.cli.main import main
+from workbench.directions import Direction
+from workbench.models import Subject
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["workbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture
+def model(tiny_folders: dict[str, Path]) -> Path:
+    return tiny_folders["llama"]
+
+
+@pytest.fixture
+def direction(llama: Subject, tmp_path: Path) -> Path:
+    return random_direction(llama).save(tmp_path / "d.safetensors")
+
+
+def test_models_lists_the_catalog(run: Run) -> None:
+    status, out, _ = run("models", "--json")
+    names = {entry["name"] for entry in json.loads(out)["models"]}
+    assert (status, names) == (0, {"qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct"})
+    assert "Apache-2.0" in run("models")[1]
+
+
+def test_doctor_says_what_to_do(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, out, _ = run("doctor", "--json")
+    checks = {check["name"]: check for check in json.loads(out)["checks"]}
+    assert status == 0
+    assert checks["torch"]["ok"]
+    monkeypatch.setenv("WORKBENCH_RUNS", "/proc/nowhere")
+    monkeypatch.setattr("os.access", lambda path, mode: not str(path).startswith("/proc"))
+    status, out, err = run("doctor")
+    assert status == 1
+    assert "set WORKBENCH_RUNS" in out
+    assert err == "workbench: runs folder: not in order; the remedies are above.\n"
+
+
+def test_generate_under_a_direction(run: Run, model: Path, direction: Path) -> None:
+    options = ("generate", model, "--prompt", "Hello", "--max-new-tokens", 6, "--dtype", "float32", "--json")
+    plain = json.loads(run(*options)[1])
+    status, out, _ = run(*options, "--direction", direction, "--add", 2.0)
+    steered = json.loads(out)
+    assert status == 0
+    assert steered["recipe"] == "add(strength=2) @ 1.resid_pre"
+    assert plain["recipe"] == "nothing"
+    assert plain["replies"][0]["reply"] != steered["replies"][0]["reply"]
+
+
+def test_stdout_is_one_json_document_and_the_rest_is_on_stderr(run: Run, model: Path) -> None:
+    status, out, err = run("generate", model, "--prompt", "Hi", "--max-new-tokens", 3, "--json")
+    assert (status, json.loads(out)["model"]["name"]) == (0, "llama")
+    assert "Generating" in err
+
+
+def test_find_evaluate_and_verify_hang_together(run: Run, model: Path, tmp_path: Path) -> None:
+    found, judged = tmp_path / "found", tmp_path / "judged"
+    grid = ("--n-train", 8, "--n-val", 4, "--layers", "1", "--no-filter", "--refusal-token", "I", "--dtype", "float32")
+    status, out, err = run("find", model, *grid, "--out", found, "--json")
+    assert (status, json.loads(out)["chosen"]["layer"]) == (0, 1), err
+    assert Direction.load(found).site.layer == 1
+    options = ("--direction", found, "--ablate", "--n", 4, "--max-new-tokens", 4, "--dtype", "float32")
+    status, out, _ = run("evaluate", model, *options, "--out", judged, "--json")
+    scores = {score["name"]: score for score in json.loads(out)["scores"]}
+    assert status == 0
+    assert scores["treated/harmful/refusal"]["n"] == 4
+    assert scores["baseline/harmless/first_token_kl"]["value"] == 0.0
+    assert scores["treated/harmless/first_token_kl"]["value"] > 0.0
+    assert "random control/harmful/refusal" in scores
+    for folder in (found, judged):
+        assert run("runs", "verify", folder)[0] == 0
+    assert "Refusals" in run("runs", "show", judged)[1]
+    assert "Front" in run("runs", "show", found)[1]
+    replies = judged / "replies.jsonl"
+    replies.write_text(replies.read_text().replace('"outcome": "', '"outcome": "refuse" , "x": "', 1))
+    status, _, err = run("runs", "verify", judged)
+    assert status == 1
+    assert "replies.jsonl is missing or was changed" in err
+
+
+def test_evaluate_leaves_out_what_the_search_saw(run: Run, model: Path, tmp_path: Path) -> None:
+    found = tmp_path / "found"
+    grid = ("--n-train", 8, "--n-val", 4, "--layers", "1", "--no-filter", "--refusal-token", "I", "--dtype", "float32")
+    assert run("find", model, *grid, "--out", found)[0] == 0
+    seen = set(json.loads((found / "seen.json").read_text()))
+    options = ("--direction", found, "--add", 1, "--max-new-tokens", 2, "--dtype", "float32", "--json")
+    sets = ("--harmful", "harmful:train", "--harmless", "harmless:train", "--n", 110)
+    _, out, err = run("evaluate", model, *options, *sets)
+    scores = {score["name"]: score for score in json.loads(out)["scores"]}
+    assert len(seen) == 24
+    assert "24 prompts are left out: the search for the direction saw them." in err
+    assert scores["treated/harmful/refusal"]["n"] == 110 - 12
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_was(
+    run: Run, model: Path, direction: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workbench.evaluation import measuring
+
+    options = ("evaluate", model, "--direction", direction, "--ablate", "--n", 3, "--max-new-tokens", 3)
+    whole = json.loads(run(*options, "--dtype", "float32", "--out", tmp_path / "whole", "--json")[1])
+    real, calls = measuring._measure, []
+
+    def dying(*arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(measuring, "_measure", dying)
+    status, out, err = run(*options, "--dtype", "float32", "--out", tmp_path / "cut", "--json")
+    assert (status, out) == (130, "")
+    assert "Stopped." in err
+    again = json.loads(run(*options, "--dtype", "float32", "--out", tmp_path / "cut", "--json")[1])
+    assert len(calls) == 4 + 3
+    assert {**again, "run": ""} == {**whole, "run": ""}
+
+
+def test_a_run_folder_is_never_overwritten(run: Run, model: Path, direction: Path, tmp_path: Path) -> None:
+    options = ("evaluate", model, "--direction", direction, "--ablate", "--max-new-tokens", 2, "--out", tmp_path / "r")
+    assert run(*options, "--n", 2)[0] == 0
+    status, _, err = run(*options, "--n", 3)
+    assert status == 1
+    assert "holds another run" in err
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    status, _, err = run(*options[:-1], tmp_path / "mine", "--n", 2)
+    assert status == 1
+    assert "is not a run folder" in err
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "x"
+
+
+def test_runs_list_is_empty_and_then_is_not(run: Run, model: Path, direction: Path) -> None:
+    assert "There are no runs" in run("runs", "list")[1]
+    run("evaluate", model, "--direction", direction, "--ablate", "--max-new-tokens", 2, "--n", 2)
+    assert len(json.loads(run("runs", "list", "--json")[1])["runs"]) == 1
+
+
+BAD = [
+    (("find", "MODEL", "--harmful", "none.jsonl"), 2, "There is no file none.jsonl"),
+    (("find", "MODEL", "--harmful", "latin.txt"), 2, "is not UTF-8"),
+    (("find", "MODEL", "--harmful", "columns.csv"), 2, "has no 'prompt' column (it has: text, kind)"),
+    (("find", "MODEL", "--harmful", "empty.txt"), 2, "has no prompts"),
+    (("find", "MODEL", "--harmful", "tiny.txt", "--no-filter"), 2, "needs at least 8 prompts and tiny.txt has 1"),
+    (("find", "MODEL", "--harmful-val", "tiny.txt"), 2, "Give both --harmful-val and --harmless-val"),
+    (("find", "MODEL", "--harmful", "long.txt"), 2, "reads at most 256; shorten it"),
+    (("find", "MODEL", "--layers", "99", "--no-filter"), 2, "No site 99.resid_pre in llama; it has layers 0-2"),
+    (("find", "MODEL", "--layers", "x"), 2, "--layers 'x' cannot be read"),
+    (("find", "MODEL", "--extractor", "magic", "--no-filter"), 2, "There is no extractor called 'magic'"),
+    (("find", "NOWHERE", "--no-filter"), 1, "has no config.json"),
+    (("find", "no/such-model"), 1, "could not be downloaded"),
+    (("generate", "MODEL"), 2, "Give either --prompt TEXT"),
+    (("generate", "MODEL", "--prompt", " "), 2, "is empty"),
+    (("generate", "BASE", "--prompt", "Hi"), 1, "has no chat template"),
+    (("generate", "MODEL", "--prompt", "Hi", "--direction", "none", "--ablate"), 2, "There is no direction at none"),
+    (("generate", "MODEL", "--prompt", "Hi", "--direction", "DIRECTION"), 2, "Say what to do with the direction"),
+    (("generate", "MODEL", "--prompt", "Hi", "--ablate"), 2, "need --direction"),
+    (("generate", "OTHER", "--prompt", "Hi", "--direction", "DIRECTION", "--ablate"), 2, "was found in llama"),
+    (("generate", "WIDE", "--prompt", "Hi", "--direction", "DIRECTION", "--ablate"), 2, "is 32 wide"),
+    (("evaluate", "MODEL"), 2, "the recipe is empty"),
+    (("evaluate", "MODEL", "--direction", "DIRECTION", "--ablate", "--judge", "me"), 2, "no judge called 'me'"),
+    (("runs", "verify", "nowhere"), 1, "is not a run folder"),
+    (("generate", "MODEL", "--prompt", "Hi", "--no-such-option"), 2, "No such option"),
+    (("nonsense",), 2, "No such command"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "status", "says"), BAD, ids=[bad[2] for bad in BAD])
+def test_bad_input_is_one_clear_sentence(
+    run: Run,
+    tiny_folders: dict[str, Path],
+    direction: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    status: int,
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("latin.txt").write_bytes("café".encode("latin-1"))
+    Path("columns.csv").write_text("text,kind\nhello,x\n")
+    Path("empty.txt").write_text("\n\n")
+    Path("tiny.txt").write_text("one\n")
+    Path("long.txt").write_text("\n".join(f"{n} " + "x" * 500 for n in range(20)))
+    Path("hollow").mkdir()
+    names = {"MODEL": tiny_folders["llama"], "OTHER": tiny_folders["phi3"], "NOWHERE": "hollow", "DIRECTION": direction}
+    if "BASE" in arguments:
+        names["BASE"] = save_model("gpt2", tmp_path / "base", template=None)
+    if "WIDE" in arguments:
+        names["WIDE"] = _wide(tmp_path / "wide", monkeypatch)
+    before = set(tmp_path.rglob("*"))
+    found, out, err = run(*[names.get(word, word) for word in arguments])
+    flat = " ".join(err.split())
+    assert found == status, err
+    assert says in flat
+    assert "Traceback" not in err
+    assert out == ""
+    left = {path for path in set(tmp_path.rglob("*")) - before if "cache" not in path.parts}
+    assert not [path for path in left if path.suffix in (".safetensors", ".html") or path.name == "results.json"]
+
+
+def _wide(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    from tests import tiny
+
+    kind, options = tiny.CONFIGS["llama"]
+    monkeypatch.setitem(tiny.CONFIGS, "llama", (kind, options | {"hidden_size": 48}))
+    return save_model("llama", folder)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_half(
+    run: Run, model: Path, direction: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("workbench.runs.files.os.replace", full)
+    options = ("evaluate", model, "--direction", direction, "--ablate", "--n", 2, "--out", tmp_path / "r")
+    status, _, err = run(*options)
+    assert status == 1
+    assert "The disk is full" in err
+    assert not (tmp_path / "r").exists() or not any((tmp_path / "r").iterdir())

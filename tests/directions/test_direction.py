@@ -52,10 +52,10 @@ def test_a_saved_direction_is_the_same_direction(llama: Subject, tmp_path: Path)
 
 def test_a_direction_of_another_model_or_width_is_refused(tiny_subjects: dict[str, Subject]) -> None:
     llama, qwen = tiny_subjects["llama"], tiny_subjects["qwen2"]
-    with pytest.raises(DirectionError, match="was found in llama .* not in qwen2"):
+    with pytest.raises(DirectionError, match=r"was found in llama .* not in qwen2"):
         random_direction(llama).check_fits(qwen)
     wide = replace(random_direction(llama), unit=torch.nn.functional.normalize(torch.ones(7), dim=0))
-    with pytest.raises(DirectionError, match="7 wide .* llama is 32 wide"):
+    with pytest.raises(DirectionError, match=r"7 wide .* llama is 32 wide"):
         wide.check_fits(llama)
 
 

@@ -10,7 +10,7 @@ from workbench.directions.extraction import extractors
 EXTRACTORS = tuple(extractors)
 
 
-def _planted(seed: int, n: int = 200, d: int = 64, gap: float = 4.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _planted(seed: int, n: int = 400, d: int = 64, gap: float = 4.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     truth = torch.nn.functional.normalize(torch.randn(d, generator=generator), dim=0)
     noise = torch.randn(2 * n, d, generator=generator) + 10.0 * torch.randn(d, generator=generator)
@@ -31,9 +31,9 @@ def test_recovers_a_planted_direction_up_to_noise(name: str, seed: int) -> None:
 @settings(max_examples=15, deadline=None)
 def test_finds_nothing_when_labels_are_shuffled(name: str, seed: int) -> None:
     positive, negative, truth = _planted(seed)
-    both = torch.cat([positive, negative])[torch.randperm(400, generator=torch.Generator().manual_seed(seed))]
-    found = extractors[name](both[:200], both[200:])
-    assert float(found.norm()) < 2.5  # noise alone: sqrt(64 * 2 / 200) and a share of the planted gap
+    both = torch.cat([positive, negative])[torch.randperm(800, generator=torch.Generator().manual_seed(seed))]
+    found = extractors[name](both[:400], both[400:])
+    assert float(found.norm()) < 2.0  # noise alone: sqrt(64 * 2 / 400), and what the shuffle leaves of the gap
     assert abs(float(torch.nn.functional.normalize(found.float(), dim=0) @ truth)) < 0.7
 
 

@@ -75,6 +75,11 @@ def test_a_place_that_is_not_there_names_the_part(llama: Subject) -> None:
         Add(random_direction(llama)).at("2-1").check_fits(llama)
 
 
+def test_heads_are_not_a_place_for_a_direction_of_the_stream(llama: Subject) -> None:
+    with pytest.raises(RecipeError, match="place it on attn_out"):
+        Add(random_direction(llama)).at("attn_heads").check_fits(llama)
+
+
 def test_a_token_scope_that_is_not_there_is_refused(llama: Subject) -> None:
     with pytest.raises(RecipeError, match="no token scope 'sometimes'"):
         Add(random_direction(llama)).at(1, tokens="sometimes")
@@ -104,9 +109,9 @@ def test_a_scope_needs_to_know_the_tokens(llama: Subject) -> None:
 
 def test_as_many_recipes_as_rows(llama: Subject) -> None:
     recipe = Add(random_direction(llama)).at(1)
-    with pytest.raises(RecipeError, match="2 recipes were given, one a row, for a batch of 3"):
-        with steered(llama, [recipe, recipe]):
-            logits_of(llama, PROMPTS)
+    says = "2 recipes were given, one a row, for a batch of 3"
+    with pytest.raises(RecipeError, match=says), steered(llama, [recipe, recipe]):
+        logits_of(llama, PROMPTS)
 
 
 def test_a_recipe_of_another_model_is_refused(tiny_subjects: dict[str, Subject]) -> None:
@@ -118,12 +123,13 @@ def test_a_recipe_of_another_model_is_refused(tiny_subjects: dict[str, Subject])
 def test_a_damaged_recipe_is_one_sentence(llama: Subject, tmp_path: Path) -> None:
     path = (Add(random_direction(llama)).at(1)).save(tmp_path / "r.json")
     good = json.loads(path.read_text())
+    part = good["placements"][0]
     for damage, error, says in [
         ({"schema_version": 99}, RecipeError, "newer workbench"),
         ({"placements": "x"}, RecipeError, "not a recipe"),
         ({"placements": [{"edit": "add"}]}, RecipeError, "Part 1 of the recipe"),
-        ({"placements": [good["placements"][0] | {"sites": ["x"]}]}, RecipeError, "not a site"),
-        ({"placements": [good["placements"][0] | {"arguments": {"direction": {"direction": "../x"}}}]}, RecipeError, "not a digest"),
+        ({"placements": [part | {"sites": ["x"]}]}, RecipeError, "not a site"),
+        ({"placements": [part | {"arguments": {"direction": {"direction": "../x"}}}]}, RecipeError, "not a digest"),
     ]:  # fmt: skip
         path.write_text(json.dumps(good | damage))
         with pytest.raises(error, match=says):

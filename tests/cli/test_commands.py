@@ -91,7 +91,7 @@ def test_find_evaluate_and_verify_hang_together(run: Run, model: Path, tmp_path:
     assert "random control/harmful/refusal" in scores
     for folder in (found, judged):
         assert run("runs", "verify", folder)[0] == 0
-    assert "Refusals" in run("runs", "show", judged)[1]
+    assert "Replies that refuse" in run("runs", "show", judged)[1]
     assert "Front" in run("runs", "show", found)[1]
     replies = judged / "replies.jsonl"
     replies.write_text(replies.read_text().replace('"outcome": "', '"outcome": "refuse" , "x": "', 1))

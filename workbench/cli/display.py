@@ -66,18 +66,19 @@ def evaluation_tables(results: Mapping[str, Any]) -> list[Table | str]:
     rows = [_evaluation_row(condition, scores, tests) for condition in conditions]
     columns = (
         "condition",
-        f"refusal, harmful (n={harmful_n})",
+        f"harmful (n={harmful_n})",
         "p",
-        f"refusal, harmless (n={harmless_n})",
+        f"harmless (n={harmless_n})",
         "p",
         "broken",
-        "first-token KL, harmless",
+        "KL",
     )
     note = (
-        f"Judge: {results['judge']}. 95 % intervals: Wilson for rates, bootstrap for KL. p: McNemar's exact test "
-        "against the baseline on the same prompts. Broken replies, of both sets, count as neither."
+        f"Refusals by the {results['judge']} judge; 95 % intervals: Wilson for rates, bootstrap for KL. p: McNemar's "
+        "exact test against the baseline on the same prompts. Broken replies, of both sets, count as neither. KL: of "
+        "the first token's distribution from the baseline's, on harmless prompts, in nats."
     )
-    return [table("Refusals", columns, rows), note]
+    return [table("Replies that refuse", columns, rows), note]
 
 
 def _evaluation_row(condition: str, scores: Mapping[str, Any], tests: Mapping[tuple[str, str], float]) -> list[str]:

@@ -5,7 +5,6 @@ reply - nothing, one thing over and over, noise - and leave everything else to t
 """
 
 import re
-from collections import Counter
 from enum import StrEnum
 
 
@@ -34,10 +33,9 @@ def _is_noise(text: str) -> bool:
 
 
 def _loops(text: str) -> bool:
-    """Whether a few words, or one phrase of three, make up most of the reply."""
+    """Whether fewer than a quarter of its phrases of four words are different ones (a refrain keeps a third)."""
     words = re.findall(r"\w+", text.lower())
     if len(words) < 20:
         return False
-    phrases = Counter(zip(words, words[1:], words[2:], strict=False))
-    commonest = phrases.most_common(1)[0][1]
-    return len(set(words)) < 0.15 * len(words) or 3 * commonest > 0.5 * len(words)
+    phrases = list(zip(words, words[1:], words[2:], words[3:], strict=False))
+    return len(set(phrases)) < 0.25 * len(phrases)

@@ -3,7 +3,8 @@
 1. Prompts are sorted by length and batched; replies come back in the order of the prompts.
 2. The prompt is read once; then one token a pass, from the KV cache (or, with `cache=False`, over the whole
    text again: the slow reference that the cache is tested against).
-3. A row that has ended is fed padding until the last row of its batch ends.
+3. A row that has ended is decoded on, unheard, until a quarter of its batch has ended; then these rows leave
+   the batch. With a recipe for each row, they stay.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from workbench.interventions import Recipe, steered
 from workbench.models import Batch, Layout, Subject, token_rows
 from workbench.prompts import Prompt, Prompts
 from workbench.runs import track
+
+SHRINK_AT = 0.75  # of the rows still talking, the others leave
 
 
 def generate(
@@ -51,9 +54,17 @@ def generate(
         batch = subject.batch([rows[index] for index in group], reserve=max_new_tokens)
         mine = recipe if isinstance(recipe, Recipe) or recipe is None else [recipes[i] for i in group]
         digests = [asked[index].digest for index in group]
-        title = f"Generating {len(group)} replies"
         with steered(subject, mine):
-            said = _decode(subject, batch, sampling, digests, max_new_tokens, cache, title)
+            said = _decode(
+                subject,
+                batch,
+                sampling,
+                digests,
+                max_new_tokens=max_new_tokens,
+                cache=cache,
+                may_shrink=not recipes,
+                title=f"Generating {len(group)} replies",
+            )
         for index, (tokens, finished) in zip(group, said, strict=True):
             text = subject.tokenizer.decode(tokens, skip_special_tokens=True)
             replies[index] = Reply(asked[index], text, tuple(tokens), finished)
@@ -62,16 +73,12 @@ def generate(
 
 @dataclass
 class _Decoding:
-    """The growing text of one batch. `width` is the padded prompt's."""
+    """The growing text of the rows of one batch that still talk."""
 
     batch: Batch
     attention: Tensor
     produced: list[Tensor] = field(default_factory=list)
     cache: Any = None
-
-    @classmethod
-    def of(cls, batch: Batch) -> "_Decoding":
-        return cls(batch, batch.attention)
 
     def append(self, tokens: Tensor) -> None:
         self.produced.append(tokens)
@@ -79,7 +86,7 @@ class _Decoding:
 
     def next_logits(self, subject: Subject, cache: bool) -> Tensor:
         """Logits [batch vocab] after the text so far."""
-        whole = self._layout()
+        whole = Batch(self.attention.long(), self.attention, self.batch.prompt_lengths).layout()
         if not cache:
             ids = torch.cat([self.batch.ids, *(t[:, None] for t in self.produced)], dim=1)
             return subject.logits(Batch(ids, self.attention, self.batch.prompt_lengths), last_only=True)[:, -1]
@@ -91,8 +98,14 @@ class _Decoding:
         logits, self.cache = subject.step(ids, self.attention, layout, self.cache)
         return logits
 
-    def _layout(self) -> Layout:
-        return Batch(self.attention.long(), self.attention, self.batch.prompt_lengths).layout()
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows alone."""
+        old = self.batch
+        self.batch = Batch(old.ids[rows], old.attention[rows], old.prompt_lengths[rows])
+        self.attention = self.attention[rows]
+        self.produced = [tokens[rows] for tokens in self.produced]
+        if self.cache is not None:
+            self.cache.batch_select_indices(rows)
 
 
 def _decode(
@@ -100,24 +113,29 @@ def _decode(
     batch: Batch,
     sampling: Sampling,
     digests: Sequence[str],
+    *,
     max_new_tokens: int,
     cache: bool,
+    may_shrink: bool,
     title: str,
 ) -> list[tuple[list[int], bool]]:
     """Token ids of each row's reply, without the token that ended it, and whether it ended."""
-    decoding = _Decoding.of(batch)
+    decoding = _Decoding(batch, batch.attention)
     generators = sampling.generators(digests)
-    ends = torch.tensor(sorted(subject.end_tokens), device=batch.ids.device)
-    ended = torch.zeros(len(batch), dtype=torch.bool, device=batch.ids.device)
+    said: list[list[int]] = [[] for _ in range(len(batch))]
+    rows = list(range(len(batch)))  # which row of the batch each row that still talks is
     for _ in track(range(max_new_tokens), title):
         tokens = sampling.choose(decoding.next_logits(subject, cache), generators)
-        tokens = torch.where(ended, torch.full_like(tokens, subject.pad_token), tokens)
         decoding.append(tokens)
-        ended = ended | torch.isin(tokens, ends)
-        if bool(ended.all()):
+        for row, token in zip(rows, tokens.tolist(), strict=True):
+            said[row].append(token)
+        talking = [i for i, row in enumerate(rows) if not subject.end_tokens.intersection(said[row])]
+        if not talking:
             break
-    produced = torch.stack(decoding.produced, dim=1).tolist()
-    return [_until_end(row, subject.end_tokens) for row in produced]
+        if may_shrink and len(talking) <= SHRINK_AT * len(rows):
+            decoding.keep(torch.tensor(talking, device=batch.ids.device))
+            rows, generators = [rows[i] for i in talking], [generators[i] for i in talking]
+    return [_until_end(tokens, subject.end_tokens) for tokens in said]
 
 
 def _until_end(tokens: list[int], ends: frozenset[int]) -> tuple[list[int], bool]:

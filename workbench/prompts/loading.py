@@ -60,7 +60,7 @@ def _text(path: Path) -> str:
         raise PromptError(f"{path} cannot be read: {error.strerror}.") from None
 
 
-def _rows(path: Path, text: str) -> list[dict[str, Any]]:
+def _rows(path: Path, text: str) -> list[Any]:
     suffix = path.suffix.lower()
     if suffix == ".txt":
         return [{COLUMN: line} for line in text.splitlines() if line.strip()]

@@ -38,6 +38,7 @@ class SearchSettings:
 
     n_train: int = 128
     n_val: int = 32
+    most_val: int | None = None  # of each side, kept after the filter; None keeps all
     positions: Positions = "post_instruction"
     layers: tuple[int, ...] | None = None
     filtered: bool = True
@@ -135,6 +136,7 @@ def find_direction(
     note(f"Refusals begin with {', '.join(map(repr, tokens.texts))} ({tokens.source}).")
     kept_train, said_train = _filtered(subject, train, tokens, chosen, "train")
     kept_val, said_val = _filtered(subject, val, tokens, chosen, "validation")
+    kept_val = _capped(kept_val, chosen)
     candidates = _candidates(subject, kept_train, chosen, store)
     scorer = Scorer.prepare(subject, kept_val, tokens.ids, chosen.batch_size)
     rows = score_candidates(scorer, candidates, folder)
@@ -208,6 +210,13 @@ def _filtered(
             "behaviour: use --no-filter to search all the same, or other prompts."
         )
     return ContrastPairs(harmful, harmless), said
+
+
+def _capped(pairs: ContrastPairs, settings: SearchSettings) -> ContrastPairs:
+    if settings.most_val is None:
+        return pairs
+    sides = (side.sample(settings.most_val, settings.seed) for side in (pairs.positive, pairs.negative))
+    return ContrastPairs(*sides)
 
 
 def _keep(subject: Subject, prompts: Prompts, tokens: RefusalTokens, batch_size: int, refused: bool) -> Prompts:

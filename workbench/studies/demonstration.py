@@ -17,13 +17,13 @@ from workbench.search.choosing import last_layer
 from workbench.search.finding import draw
 from workbench.search.recorded import keep_found
 
-N_TRAIN, N_VAL, N_TEST = 64, 8, 32
+N_TRAIN, N_VAL, N_TEST = 64, 8, 30
 
 
 def demo_settings(subject: Subject) -> SearchSettings:
     """The small grid."""
     layers = tuple(range(2, last_layer(subject.n_layers), 2))
-    return SearchSettings(n_train=N_TRAIN, n_val=N_VAL, positions=(-2, -1), layers=layers)
+    return SearchSettings(n_train=N_TRAIN, n_val=40, most_val=N_VAL, positions=(-2, -1), layers=layers)
 
 
 def demonstrate(subject: Subject, *, n_test: int = N_TEST, out: Path | None = None, fresh: bool = False) -> RunFolder:

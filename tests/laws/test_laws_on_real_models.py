@@ -11,7 +11,7 @@ from workbench.activations import capture
 from workbench.directions import extract_directions
 from workbench.interventions import Ablate, Add, Recipe, random_control
 from workbench.models import Site, Subject
-from workbench.prompts import builtin_pairs
+from workbench.prompts import Prompts, builtin_pairs
 from workbench.search.refusal import batches, metric_of, refusal_tokens
 
 pytestmark = pytest.mark.real
@@ -55,23 +55,30 @@ def test_an_edit_that_never_fired_is_an_error(real: Subject, edit: str) -> None:
 def test_a_random_control_has_about_no_effect_where_the_real_direction_has(
     real_subjects: dict[str, Subject],
 ) -> None:
-    """11. On refused prompts ablation lowers the refusal log-odds; its matched random control hardly moves them.
+    """11. On prompts that are refused, ablation takes the refusal away; on harmless ones, addition brings it.
 
-    On harmless prompts the same holds of addition, the other way.
+    Three draws of the matched random control move the same log-odds by less than a third of that, on average.
     """
     subject = real_subjects["qwen2.5-coder-0.5b-instruct"]
     train, test = builtin_pairs("train"), builtin_pairs("test")
+    tokens = refusal_tokens(subject, train.positive).ids
+    refused, tested = (_refused(subject, side, tokens) for side in (train.positive, test.positive))
     site = Site(18, "resid_pre")
-    both = (train.positive.sample(24), train.negative.sample(24))
+    both = (refused, train.negative.sample(len(refused)))
     sides = [capture(subject, side, sites=[site], positions=[-1]) for side in both]
     direction = extract_directions(subject, *sides)[-1, site]
-    tokens = refusal_tokens(subject, train.positive).ids
     for recipe, prompts, sign in [
-        (Ablate(direction).at("all"), test.positive.sample(16), -1),
-        (Add(direction).at(18), test.negative.sample(16), 1),
+        (Ablate(direction).at("all"), tested, -1),
+        (Add(direction).at(18), test.negative.sample(len(tested)), 1),
     ]:
-        control = random_control(subject, recipe, prompts)
-        prepared = batches(subject, prompts, 16)
-        plain, real, random = (fmean(metric_of(subject, prepared, one, tokens)) for one in (Recipe(), recipe, control))
-        assert sign * (real - plain) > 3.0, (recipe, plain, real)
-        assert abs(random - plain) < 0.25 * abs(real - plain), (recipe, plain, real, random)
+        prepared = batches(subject, prompts, 32)
+        plain, real = (fmean(metric_of(subject, prepared, one, tokens)) for one in (Recipe(), recipe))
+        controls = [random_control(subject, recipe, prompts, seed) for seed in range(3)]
+        moved = [abs(fmean(metric_of(subject, prepared, one, tokens)) - plain) for one in controls]
+        assert sign * (real - plain) > 2.0, (str(recipe), plain, real)
+        assert fmean(moved) < abs(real - plain) / 3, (str(recipe), plain, real, moved)
+
+
+def _refused(subject: Subject, prompts: Prompts, tokens: tuple[int, ...]) -> Prompts:
+    scores = metric_of(subject, batches(subject, prompts, 32), Recipe(), tokens)
+    return prompts.pick([index for index, score in enumerate(scores) if score > 0])

@@ -182,4 +182,4 @@ def test_ctrl_c_leaves_things_whole(tiny_folders: dict[str, Path], tmp_path: Pat
     assert "Stopped." in err
     assert out == ""
     assert RunFolder.open(tmp_path / "run").manifest.status == "running"
-    assert not [name for name in os.listdir(tmp_path / "run") if name.startswith(".")]
+    assert [name for name in os.listdir(tmp_path / "run") if name.startswith(".")] == [".lock"]

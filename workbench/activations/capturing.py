@@ -1,8 +1,8 @@
 """Capture the residual stream at any sites and positions, for any number of prompts.
 
 1. Render and tokenise; sort by length, so that a batch holds little padding.
-2. For each batch, hook the sites, keep the asked positions alone, and stop the pass after the last site's
-   block: the unembedding, a quarter of a small model, is never computed.
+2. For each batch, hook the sites, keep the asked positions alone, and stop the pass after the last site: the
+   unembedding, a quarter of a small model, is never computed.
 3. Hand each batch to the store, or keep it; memory does not grow with the number of prompts.
 
 Averages over tokens leave out the first one, whose activations are massive (Sun et al. 2024).
@@ -128,14 +128,24 @@ def _values(
     kept: dict[Site, Tensor] = {}
     reduce = _picking(positions) if positions else _averaging(batch)
     with _keeping(subject, sites, reduce, kept), subject.passing(batch.layout()):
-        last = max(site.layer for site in sites) + 1
-        # The rest of the network reads these values and changes none of them.
-        options = {"stop_at_layer": last} if last < subject.n_layers else {"logits_to_keep": 1}
-        subject.bridge(batch.ids, attention_mask=batch.attention.long(), **options)
+        last = max(site.layer for site in sites)
+        if all(site.stream == "resid_pre" for site in sites if site.layer == last):
+            # Stopped before a block, the bridge returns what the block would have read.
+            stream = _run(subject, batch, stop_at_layer=last)
+            kept[Site(last, "resid_pre")] = reduce(stream)
+        elif last + 1 < subject.n_layers:
+            _run(subject, batch, stop_at_layer=last + 1)
+        else:
+            _run(subject, batch, logits_to_keep=1)
     values = torch.stack([kept[site] for site in sites], dim=2).cpu()
     if not torch.isfinite(values).all():
         raise CaptureError(f"{subject.name} gave activations that are not finite; try --dtype float32.")
     return values.clone()
+
+
+def _run(subject: Subject, batch: Batch, **options: int) -> Tensor:
+    output: Tensor = subject.bridge(batch.ids, attention_mask=batch.attention.long(), **options)
+    return output
 
 
 def _picking(positions: tuple[int, ...]) -> Callable[[Tensor], Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from workbench.errors import ModelError, PromptError, UsageError
 from workbench.models.batches import Batch, Layout, running
 from workbench.models.site import Site
+from workbench.runs import digest_json
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -58,9 +59,11 @@ class Subject:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What a manifest records of the model."""
+        """What a manifest records of the model: all of it that decides what the model says."""
         dtype = str(self.dtype).removeprefix("torch.")
-        return {"name": self.name, "digest": self.digest, "dtype": dtype, "device": str(self.device)}
+        template = digest_json(getattr(self.tokenizer, "chat_template", None))[:16]
+        named = {"name": self.name, "digest": self.digest}
+        return named | {"dtype": dtype, "device": str(self.device), "template": template}
 
     @property
     def end_tokens(self) -> frozenset[int]:

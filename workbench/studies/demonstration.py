@@ -17,7 +17,7 @@ from workbench.search.choosing import last_layer
 from workbench.search.finding import draw
 from workbench.search.recorded import keep_found
 
-N_TRAIN, N_VAL, N_TEST = 64, 8, 30
+N_TRAIN, N_VAL, N_TEST = 64, 8, 20
 
 
 def demo_settings(subject: Subject) -> SearchSettings:

@@ -98,7 +98,10 @@ def test_the_whole_grid_is_scored_but_for_empty_places(llama: Subject) -> None:
     # Template tokens hold nothing of the prompt at layer 0, so 3 positions x 2 layers are left.
     assert {(r["position"], r["layer"]) for r in found.evaluations} == {(p, y) for p in (-3, -2, -1) for y in (1, 2)}
     assert found.row["layer"] < 2
-    assert found.to_pandas().shape == (6, 5)
+    assert found.to_pandas().shape == (6, 11)
+    low, high = found.row["intervals"]["kl_div_score"]
+    assert low <= found.row["kl_div_score"] <= high
+    assert found.row["n"]["kl_div_score"] == 4
     assert len(found.plot().data) == 3
 
 

@@ -115,9 +115,17 @@ def found_tables(found: Mapping[str, Any]) -> list[Table | str]:
     rows = [_candidate(row, row == chosen) for row in found["front"]]
     if chosen not in found["front"]:
         rows.append(_candidate(chosen, True))
-    return [head, table("Front of bypass against KL (* chosen)", columns, rows)]
+    n = chosen["n"]
+    title = (
+        f"Front of bypass (n={n['refusal_score']}) against KL and induce (n={n['kl_div_score']} validation prompts), "
+        "95 % bootstrap intervals; * chosen"
+    )
+    return [head, table(title, columns, rows)]
 
 
 def _candidate(row: Mapping[str, Any], chosen: bool) -> list[str]:
-    scores = [f"{row[key]:.2f}" for key in ("refusal_score", "steering_score", "kl_div_score")]
+    scores = []
+    for key in ("refusal_score", "steering_score", "kl_div_score"):
+        low, high = row["intervals"][key]
+        scores.append(f"{row[key]:.2f}" if low is None else f"{row[key]:.2f} [{low:.2f}, {high:.2f}]")
     return [f"{row['position']}{' *' if chosen else ''}", str(row["layer"]), *scores]

@@ -92,10 +92,10 @@ class Found:
         }
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """One row a candidate."""
+        """One row a candidate; the intervals as columns of their own."""
         import pandas
 
-        return pandas.DataFrame([dict(row) for row in self.evaluations])
+        return pandas.json_normalize([dict(row) for row in self.evaluations])
 
     def plot(self) -> "Figure":
         """Bypass against KL, with the front and the chosen candidate."""

@@ -48,9 +48,12 @@ def keep_found(folder: RunFolder, found: Found, used: tuple[ContrastPairs, Contr
 
 def scores_of(found: Found) -> list[Score]:
     """The chosen candidate's validation scores. They chose it, so they are no estimate of its effect."""
-    n, row = found.settings.n_val, found.row
-    names = {"bypass": "refusal_score", "induce": "steering_score", "kl": "kl_div_score"}
-    return [Score(name=f"validation/{name}", value=row[key], low=None, high=None, n=n) for name, key in names.items()]
+    row = found.row
+    bounds, n = row["intervals"], row["n"]
+    return [
+        Score(name=f"validation/{name}", value=row[name], low=bounds[name][0], high=bounds[name][1], n=n[name])
+        for name in SCORES
+    ]
 
 
 def rederive_find(folder: RunFolder) -> list[str]:

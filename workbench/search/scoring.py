@@ -7,19 +7,20 @@ KL       mean KL(base || ablated) of the next-token distribution on harmless pro
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from math import isfinite, nan
 from typing import Any
 
 from torch import Tensor
 
 from workbench.directions import Direction
 from workbench.evaluation.metrics import kl_divergence
-from workbench.interventions import Ablate, Add, steered
+from workbench.interventions import Ablate, Add, Recipe, steered
 from workbench.models import Batch, Site, Subject
 from workbench.prompts import ContrastPairs
 from workbench.runs import RunFolder, track
 from workbench.search.choosing import Row
 from workbench.search.refusal import batches, metric_of
+from workbench.statistics import Score, mean_score
 
 JOURNAL = "candidates.jsonl"
 
@@ -42,23 +43,34 @@ class Scorer:
         base = [subject.logits(batch, last_only=True)[:, -1] for _, batch in harmless]
         return cls(subject, tokens, batches(subject, pairs.positive, batch_size), harmless, base)
 
-    def score(self, direction: Direction) -> dict[str, float]:
-        """The three scores of one direction."""
+    def score(self, direction: Direction) -> dict[str, Any]:
+        """The three scores of one direction, each with its 95 % interval and the number of prompts."""
         ablated = Ablate(direction).at("all")
         added = Add(direction).at(direction.site)
-        return {
-            "refusal_score": fmean(metric_of(self.subject, self.harmful, ablated, self.tokens)),
-            "steering_score": fmean(metric_of(self.subject, self.harmless, added, self.tokens)),
-            "kl_div_score": self._divergence(direction),
+        values = {
+            "refusal_score": metric_of(self.subject, self.harmful, ablated, self.tokens),
+            "steering_score": metric_of(self.subject, self.harmless, added, self.tokens),
+            "kl_div_score": self._divergence(ablated),
         }
+        scores = {name: _summary(name, found) for name, found in values.items()}
+        means: dict[str, Any] = {name: score.value for name, score in scores.items()}
+        intervals = {name: [score.low, score.high] for name, score in scores.items()}
+        return means | {"intervals": intervals, "n": {name: score.n for name, score in scores.items()}}
 
-    def _divergence(self, direction: Direction) -> float:
+    def _divergence(self, ablated: Recipe) -> list[float]:
         found: list[float] = []
         for (_, batch), base in zip(self.harmless, self.base, strict=True):
-            with steered(self.subject, Ablate(direction).at("all")):
+            with steered(self.subject, ablated):
                 edited = self.subject.logits(batch, last_only=True)[:, -1]
             found.extend(kl_divergence(base, edited).tolist())
-        return fmean(found)
+        return found
+
+
+def _summary(name: str, values: list[float]) -> Score:
+    """The mean with its interval; a direction that breaks the model has no number, which the rule drops."""
+    if all(isfinite(value) for value in values):
+        return mean_score(name, values)
+    return Score(name=name, value=nan, low=None, high=None, n=len(values))
 
 
 def score_candidates(scorer: Scorer, candidates: Candidates, folder: RunFolder | None) -> list[Row]:

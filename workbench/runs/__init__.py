@@ -1,0 +1,27 @@
+"""What happened: progress while it runs, fingerprints, manifests, and the folders that keep them."""
+
+from workbench.runs.files import cache_root, read_json, runs_root, write_json, writing
+from workbench.runs.fingerprint import digest_file, digest_json, digest_tensors, remembered_digest, versions
+from workbench.runs.folder import RunFolder, list_runs
+from workbench.runs.manifest import RunManifest
+from workbench.runs.progress import note, reporting, rich_reporter, track
+
+__all__ = [
+    "RunFolder",
+    "RunManifest",
+    "cache_root",
+    "digest_file",
+    "digest_json",
+    "digest_tensors",
+    "list_runs",
+    "note",
+    "read_json",
+    "remembered_digest",
+    "reporting",
+    "rich_reporter",
+    "runs_root",
+    "track",
+    "versions",
+    "write_json",
+    "writing",
+]

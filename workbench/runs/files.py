@@ -1,0 +1,112 @@
+"""Files that are whole or not there: everything is written beside its place, then renamed into it.
+
+A full disk, a kill or Ctrl-C in the middle leaves the old file, or none.
+"""
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+from workbench.errors import RunError
+
+
+def cache_root() -> Path:
+    """Where converted models and captured activations are kept: $WORKBENCH_CACHE, or the user's cache."""
+    return Path(os.environ.get("WORKBENCH_CACHE") or user_cache_path("alignment-workbench"))
+
+
+def runs_root() -> Path:
+    """Where run folders are made: $WORKBENCH_RUNS, or `runs` in the current directory."""
+    return Path(os.environ.get("WORKBENCH_RUNS") or "runs")
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; when the block ends well, it becomes `target`.
+
+    The block may make a file or a folder of it. Where another process was quicker with a folder, its
+    result is kept.
+    """
+    scratch = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        draft = scratch / target.name
+        yield draft
+        _move(draft, target)
+    except OSError as error:
+        raise _explained(error, target) from error
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all."""
+    with writing(path) as draft:
+        draft.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of ours; a damaged one is named."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"There is no file {path}; check the path.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} is not readable JSON ({error}); remove it and run again.") from error
+
+
+def append_line(path: Path, value: Any) -> None:
+    """Add one JSON line to a journal and hand it to the disk at once."""
+    try:
+        with path.open("ab") as file:
+            file.truncate(_whole_length(path))
+            file.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")
+    except OSError as error:
+        raise _explained(error, path) from error
+
+
+def _whole_length(path: Path) -> int:
+    """The bytes of a journal up to its last whole line; a kill may have left part of one behind."""
+    return path.read_bytes().rfind(b"\n") + 1
+
+
+def read_lines(path: Path) -> list[Any]:
+    """The JSON lines of a journal; a last line that a kill cut short is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def _move(draft: Path, target: Path) -> None:
+    if not draft.is_dir():
+        os.replace(draft, target)
+        return
+    try:
+        os.rename(draft, target)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+
+
+def _explained(error: OSError, target: Path) -> RunError:
+    if error.errno == errno.ENOSPC:
+        return RunError(f"The disk is full: {target} was not written; free some space and run again.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return RunError(f"{target} cannot be written ({error.strerror}); choose a folder that you may write to.")
+    return RunError(f"{target} was not written: {error.strerror or error}.")

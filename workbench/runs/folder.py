@@ -1,0 +1,149 @@
+"""A run folder: `manifest.json`, `results.json`, tensors as safetensors, journals as JSON lines.
+
+A folder belongs to one identity, and to one process at a time. Opened again with the same identity, an unfinished run is continued and a
+finished one is handed back; with another identity it is an error, so nothing is ever overwritten.
+"""
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from workbench.errors import RunError
+from workbench.runs.files import append_line, read_json, read_lines, runs_root, write_json
+from workbench.runs.fingerprint import digest_file
+from workbench.runs.manifest import SCHEMA, RunManifest
+from workbench.statistics import Score
+
+MANIFEST = "manifest.json"
+RESULTS = "results.json"
+
+
+@dataclass
+class RunFolder:
+    """One run on disk."""
+
+    path: Path
+    manifest: RunManifest
+    _timings: dict[str, float] = field(default_factory=dict)
+    _lock: FileLock = field(init=False)
+
+    def __post_init__(self) -> None:
+        # One lock a path in this process; it is let go when nothing holds the folder any more.
+        self._lock = FileLock(self.path / ".lock", is_singleton=True)
+
+    @classmethod
+    def start(cls, manifest: RunManifest, out: Path | None = None, fresh: bool = False) -> "RunFolder":
+        """Open the folder of this run: a new one, or the same run's where it was left (unless `fresh`)."""
+        name = f"{manifest.command}-{_slug(manifest.model['name'])}-{manifest.identity[:8]}"
+        path = out if out is not None else runs_root() / name
+        if (path / MANIFEST).exists():
+            found = cls.open(path)
+            if found.manifest.identity != manifest.identity:
+                raise RunError(
+                    f"{path} holds another run ({found.manifest.command}, other settings or data); "
+                    "choose another folder with --out, or remove it."
+                )
+            if not fresh:
+                return found if found.done else found._claimed()
+            found._claimed()._release()
+            shutil.rmtree(path)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(f"{path} is there already and is not a run folder; choose another with --out.")
+        write_json(path / MANIFEST, manifest.model_dump(mode="json"))
+        return cls(path, manifest)._claimed()
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Open an existing run folder."""
+        if not (path / MANIFEST).exists():
+            raise RunError(f"{path} is not a run folder (it has no {MANIFEST}); `workbench runs list` shows them.")
+        value = read_json(path / MANIFEST)
+        newer = isinstance(value, dict) and value.get("schema_version", 0)
+        if isinstance(newer, int) and newer > SCHEMA:
+            raise RunError(f"{path} was written by a newer workbench (schema {newer}); update to read it.")
+        try:
+            return cls(path, RunManifest.model_validate(value))
+        except ValidationError as error:
+            raise RunError(f"{path / MANIFEST} is damaged ({error.error_count()} faults); run again.") from error
+
+    @property
+    def done(self) -> bool:
+        return self.manifest.status == "done"
+
+    def journal(self, name: str) -> list[Any]:
+        """The rows written so far to a journal of this run."""
+        return read_lines(self.path / name)
+
+    def log(self, name: str, row: Any) -> None:
+        """Add a row to a journal."""
+        append_line(self.path / name, row)
+
+    def results(self) -> dict[str, Any]:
+        """What the finished run found."""
+        found: dict[str, Any] = read_json(self.path / RESULTS)
+        return found
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the seconds that the block takes to the run's timings."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._timings[name] = self._timings.get(name, 0.0) + time.perf_counter() - start
+
+    def finish(self, results: dict[str, Any], scores: list[Score]) -> None:
+        """Write the results, hash every file of the run, and mark it done."""
+        write_json(self.path / RESULTS, results)
+        self.manifest.scores = scores
+        self.manifest.timings = {name: round(seconds, 3) for name, seconds in self._timings.items()}
+        self.manifest.artefacts = {file.name: digest_file(file) for file in self._files()}
+        self.manifest.status = "done"
+        write_json(self.path / MANIFEST, self.manifest.model_dump(mode="json"))
+        self._release()
+
+    def changed_files(self) -> list[str]:
+        """Names of artefacts that are missing or no longer have the recorded hash."""
+        return [
+            name
+            for name, recorded in self.manifest.artefacts.items()
+            if not (self.path / name).exists() or digest_file(self.path / name) != recorded
+        ]
+
+    def _claimed(self) -> "RunFolder":
+        """Self, with the folder locked against other processes; the lock dies with this one."""
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            raise RunError(
+                f"Another process is at work in {self.path}; wait for it, or choose another --out."
+            ) from None
+        return self
+
+    def _release(self) -> None:
+        self._lock.release(force=True)
+
+    def _files(self) -> list[Path]:
+        hidden = (MANIFEST,)
+        return sorted(
+            f for f in self.path.iterdir() if f.is_file() and f.name not in hidden and not f.name.startswith(".")
+        )
+
+
+def list_runs(root: Path | None = None) -> list[RunFolder]:
+    """All readable run folders below `root`, oldest first."""
+    base = root if root is not None else runs_root()
+    folders = [RunFolder.open(file.parent) for file in base.glob(f"*/{MANIFEST}")]
+    return sorted(folders, key=lambda folder: (folder.manifest.started, folder.path.name))
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", Path(text).name.lower()).strip("-") or "model"

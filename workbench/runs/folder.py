@@ -1,7 +1,7 @@
 """A run folder: `manifest.json`, `results.json`, tensors as safetensors, journals as JSON lines.
 
-A folder belongs to one identity, and to one process at a time. Opened again with the same identity, an unfinished run is continued and a
-finished one is handed back; with another identity it is an error, so nothing is ever overwritten.
+A folder belongs to one identity, and to one process at a time. Opened again with the same identity, an unfinished
+run is continued and a finished one is handed back; with another identity it is an error, so nothing is overwritten.
 """
 
 import re

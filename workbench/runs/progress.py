@@ -34,7 +34,8 @@ class Silent:
         return None
 
 
-_reporter: ContextVar[Reporter] = ContextVar("workbench_reporter", default=Silent())
+_SILENT = Silent()
+_reporter: ContextVar[Reporter] = ContextVar("workbench_reporter", default=_SILENT)
 
 
 @contextmanager
@@ -77,7 +78,7 @@ def rich_reporter() -> Iterator[Reporter]:
 class RichReporter:
     """Draws tasks as rich progress bars."""
 
-    def __init__(self, progress: "object") -> None:
+    def __init__(self, progress: object) -> None:
         self._progress = progress
 
     @contextmanager

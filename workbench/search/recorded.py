@@ -6,6 +6,7 @@ from workbench.activations import ActivationStore
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs, Prompts
 from workbench.runs import RunFolder, RunManifest, note, write_json
+from workbench.search.choosing import SCORES
 from workbench.search.finding import Found, SearchSettings, choose_or_relax, draw, find_direction
 from workbench.search.scoring import JOURNAL
 from workbench.statistics import Score

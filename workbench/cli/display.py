@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from typing import Any
 
 from rich.console import Console
@@ -13,12 +14,21 @@ from rich.text import Text
 def show(value: Any, as_json: bool, *tables: Table | str) -> None:
     """Print `value` as JSON, or the tables."""
     if as_json:
-        print(json.dumps(value, ensure_ascii=False, indent=2))  # noqa: T201
+        print(json.dumps(_strict(value), ensure_ascii=False, indent=2, allow_nan=False))  # noqa: T201
         return
     console = Console(soft_wrap=False)
     for table in tables:
         # Text, never markup: prompts and replies are shown as they are.
         console.print(Text(table) if isinstance(table, str) else table)
+
+
+def _strict(value: Any) -> Any:
+    """`value` with null where a number is not finite, which JSON cannot say."""
+    if isinstance(value, Mapping):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def test_a_random_control_has_about_no_effect_where_the_real_direction_has(
 ) -> None:
     """11. On prompts that are refused, ablation takes the refusal away; on harmless ones, addition brings it.
 
-    Three draws of the matched random control move the same log-odds by less than a third of that, on average.
+    Three draws of the matched random control move the same log-odds by less than a quarter of that, on average.
     """
     subject = real_subjects["qwen2.5-coder-0.5b-instruct"]
     train, test = builtin_pairs("train"), builtin_pairs("test")
@@ -75,8 +75,8 @@ def test_a_random_control_has_about_no_effect_where_the_real_direction_has(
         plain, real = (fmean(metric_of(subject, prepared, one, tokens)) for one in (Recipe(), recipe))
         controls = [random_control(subject, recipe, prompts, seed) for seed in range(3)]
         moved = [abs(fmean(metric_of(subject, prepared, one, tokens)) - plain) for one in controls]
-        assert sign * (real - plain) > 2.0, (str(recipe), plain, real)
-        assert fmean(moved) < abs(real - plain) / 3, (str(recipe), plain, real, moved)
+        assert sign * (real - plain) > 1.0, (str(recipe), plain, real)
+        assert fmean(moved) < abs(real - plain) / 4, (str(recipe), plain, real, moved)
 
 
 def _refused(subject: Subject, prompts: Prompts, tokens: tuple[int, ...]) -> Prompts:

@@ -3,8 +3,8 @@
 1. Prompts are sorted by length and batched; replies come back in the order of the prompts.
 2. The prompt is read once; then one token a pass, from the KV cache (or, with `cache=False`, over the whole
    text again: the slow reference that the cache is tested against).
-3. A row that has ended is decoded on, unheard, until a quarter of its batch has ended; then these rows leave
-   the batch. With a recipe for each row, they stay.
+3. A row that has ended is decoded on, unheard, until a tenth of its batch has ended; then these rows leave the
+   batch. With a recipe for each row, they stay.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from workbench.models import Batch, Layout, Subject, token_rows
 from workbench.prompts import Prompt, Prompts
 from workbench.runs import track
 
-SHRINK_AT = 0.75  # of the rows still talking, the others leave
+SHRINK_AT = 0.9  # of the rows still talking, the others leave
 
 
 def generate(

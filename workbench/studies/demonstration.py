@@ -23,7 +23,7 @@ N_TRAIN, N_VAL, N_TEST = 64, 8, 20
 def demo_settings(subject: Subject) -> SearchSettings:
     """The small grid."""
     layers = tuple(range(2, last_layer(subject.n_layers), 2))
-    return SearchSettings(n_train=N_TRAIN, n_val=40, most_val=N_VAL, positions=(-2, -1), layers=layers)
+    return SearchSettings(n_train=N_TRAIN, n_val=30, most_val=N_VAL, positions=(-2, -1), layers=layers)
 
 
 def demonstrate(subject: Subject, *, n_test: int = N_TEST, out: Path | None = None, fresh: bool = False) -> RunFolder:
@@ -54,7 +54,7 @@ def conditions(subject: Subject, found: Found) -> dict[str, Recipe]:
     """Baseline, the direction ablated and added, and a matched random control of each."""
     ablated = Ablate(found.direction).at("all")
     added = Add(found.direction).at(found.direction.site)
-    seen = builtin_pairs("val").positive
+    seen = builtin_pairs("val").positive.sample(N_TEST)
     return {
         "baseline": Recipe(),
         "ablated": ablated,

@@ -55,6 +55,15 @@ def test_nan_weights_are_named(tmp_path: Path) -> None:
         open_model(str(folder), dtype="float32")
 
 
+def test_weights_that_are_missing_are_never_made_up(tmp_path: Path) -> None:
+    folder = save_model("llama", tmp_path / "m")
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.0.mlp.down_proj.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks the weights .*down_proj"):
+        open_model(str(folder), dtype="float32")
+
+
 def test_a_truncated_safetensors_is_one_sentence(tmp_path: Path) -> None:
     folder = save_model("llama", tmp_path / "m")
     file = folder / "model.safetensors"

@@ -121,7 +121,8 @@ def test_a_journal_survives_a_line_that_a_kill_cut_short(tmp_path: Path) -> None
         file.write('{"n": 2, "half')
     assert read_lines(journal) == [{"n": 1}]
     append_line(journal, {"n": 3})
-    assert read_lines(journal) == [{"n": 1}, {"n": 3}]
+    append_line(journal, {"n": "a\u2028b\x85c"})
+    assert read_lines(journal) == [{"n": 1}, {"n": 3}, {"n": "a\u2028b\x85c"}]
 
 
 def test_the_same_run_is_continued_and_another_is_refused(tmp_path: Path) -> None:

@@ -105,6 +105,8 @@ def _chunks(
     for group in track(groups, "Capturing"):
         ids = [rows[index] for index in group]
         key = digest_json([*common, ids])
+        if store is not None and subject.bridge.list_hooks():
+            store = None  # the key knows nothing of an edit that is on the model
         if store is not None and store.has(key):
             yield Chunk(group, store=store, key=key)
             continue
@@ -154,7 +156,8 @@ def _picking(positions: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
 
 def _averaging(batch: Batch) -> Callable[[Tensor], Tensor]:
     position = batch.layout().position
-    counted = (position >= 1) if int(batch.prompt_lengths.min()) > 1 else (position >= 0)
+    # The first token counts only where it is the only one; each row is decided by itself.
+    counted = (position >= 1) | ((position == 0) & (batch.prompt_lengths == 1)[:, None])
     weight = counted.float()[..., None]
     return lambda acts: ((acts.flatten(2).float() * weight).sum(dim=1) / weight.sum(dim=1))[:, None]
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 _SHOWN = ("baseline", "ablated", "added")
 _GRID = (
-    "A small search, so that it takes minutes: the last two positions and every second layer, on at most 8 + 8 validation "
-    "prompts. `workbench find` searches them all."
+    "A small search, so that it takes minutes: the last two positions and every second layer, on at most 8 + 8 "
+    "validation prompts. `workbench find` searches them all."
 )
 
 

@@ -79,7 +79,14 @@ class Recipe:
     @classmethod
     def load(cls, path: Path) -> "Recipe":
         """Read what `save` wrote."""
-        return cls.from_json(read_json(path), lambda digest: Direction.load(_beside(path, digest)))
+        return cls.from_json(read_json(path), lambda digest: _load_direction(path, digest))
+
+
+def _load_direction(path: Path, digest: str) -> Direction:
+    found = Direction.load(_beside(path, digest))
+    if found.digest != digest:
+        raise RecipeError(f"{_beside(path, digest)} is not the direction that {path} was written with.")
+    return found
 
 
 def _beside(path: Path, digest: str) -> Path:

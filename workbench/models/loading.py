@@ -122,9 +122,11 @@ def _hf_model(
     options["attn_implementation"] = "eager"
     logging.disable_progress_bar()
     with _reading(source):
-        model = AutoModelForCausalLM.from_pretrained(source.folder, **options)
+        model, loaded = AutoModelForCausalLM.from_pretrained(source.folder, output_loading_info=True, **options)
         if device_map is None and quantisation is None:
             model = model.to(device)
+    if missing := sorted(loaded["missing_keys"]):
+        raise ModelError(f"{source.folder} lacks the weights {', '.join(missing[:3])}; fetch it again.")
     # The weights keep requires_grad: without it, torch multiplies the last position alone by a copy of the
     # unembedding for each row, eight times slower than the rest of the pass. Passes run in inference mode.
     return model.eval()

@@ -63,7 +63,7 @@ def _text(path: Path) -> str:
 def _rows(path: Path, text: str) -> list[Any]:
     suffix = path.suffix.lower()
     if suffix == ".txt":
-        return [{COLUMN: line} for line in text.splitlines() if line.strip()]
+        return [{COLUMN: line.rstrip("\r")} for line in text.split("\n") if line.strip()]
     if suffix == ".csv":
         return [dict(row) for row in csv.DictReader(io.StringIO(text))]
     try:

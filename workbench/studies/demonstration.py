@@ -1,7 +1,8 @@
 """The main job, end to end: find the refusal direction of a real model, ablate it, add it, and measure.
 
 A small search, so that it fits into minutes on two cores: the last two positions and every second layer below
-the late ones, on at most 8 + 8 validation prompts. Test prompts are the built-in test part, which the search never sees.
+the late ones, on at most 8 + 8 validation prompts. Test prompts are the built-in test part, which the search never
+sees.
 """
 
 from pathlib import Path

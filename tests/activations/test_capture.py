@@ -7,8 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from tests.conftest import random_direction
 from workbench.activations import ActivationStore, capture, capture_moments, capturing
 from workbench.errors import CaptureError, PromptError
+from workbench.interventions import Add, steered
 from workbench.models import STREAMS, Site, Subject, token_rows
 from workbench.prompts import Prompts
 
@@ -88,6 +90,15 @@ def test_a_capture_that_was_killed_goes_on_and_gives_the_same_bits(
     assert len(calls) == 4  # two that were done, one that died, and that one again
     assert torch.equal(resumed.values, whole)
     assert torch.equal(resumed.at(Site(2, "resid_pre"), -1), whole[:, -1, 2])
+
+
+def test_a_capture_under_an_edit_never_reaches_the_store(llama: Subject, tmp_path: Path) -> None:
+    store = ActivationStore(tmp_path / "store")
+    with steered(llama, Add(random_direction(llama)).at(0)):
+        edited = capture(llama, PROMPTS, store=store).values
+    plain = capture(llama, PROMPTS, store=store).values
+    assert torch.equal(plain, capture(llama, PROMPTS).values)
+    assert not torch.equal(plain, edited)
 
 
 def test_a_damaged_chunk_is_captured_again(llama: Subject, tmp_path: Path) -> None:

@@ -25,6 +25,13 @@ def test_a_recipe_comes_back_from_disk_the_same(llama: Subject, tmp_path: Path) 
         assert torch.equal(logits_of(llama), expected)
 
 
+def test_a_direction_that_was_swapped_is_noticed(llama: Subject, tmp_path: Path) -> None:
+    path = Ablate(random_direction(llama, 1)).at("all").save(tmp_path / "r.json")
+    random_direction(llama, 2).save(next(tmp_path.glob("*.safetensors")))
+    with pytest.raises(RecipeError, match="is not the direction that"):
+        Recipe.load(path)
+
+
 def test_placements_apply_in_order(llama: Subject) -> None:
     direction = random_direction(llama)
     add, ablate = Add(direction).at(1), Ablate(direction).at(1)

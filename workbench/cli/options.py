@@ -20,7 +20,7 @@ Quantisation = Annotated[str | None, typer.Option(help="4bit or 8bit, through bi
 Template = Annotated[Path | None, typer.Option("--chat-template", help="A Jinja file to use as chat template.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Prompts in one forward pass.")]
 Tokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Tokens in a reply.")]
-Seed = Annotated[int, typer.Option(help="Seed of every draw.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**31, help="Seed of every draw.")]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="A recipe file.")]
 DirectionFile = Annotated[Path | None, typer.Option("--direction", help="A find run, or a direction file.")]
 Ablated = Annotated[bool, typer.Option("--ablate", help="Ablate the direction everywhere.")]

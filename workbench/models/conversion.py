@@ -7,6 +7,7 @@ read from a GGUF. Tensors that share storage (tied embeddings) are written once.
 """
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ def joined(parts: list[Path], sha256: str, size: int, dtype: str) -> Iterator[Pa
     missing = [str(part) for part in parts if not part.is_file()]
     if missing:
         raise ModelError(f"An installed wheel lacks {missing[0]}; install it again.")
-    scratch = target.parent / f".{sha256[:24]}.gguf"
+    scratch = target.parent / f".{target.name}-{os.getpid()}.gguf"
     with FileLock(_lock(target)), writing(scratch) as draft:
         _require_space(target.parent, 2 * size)
         found = _join(parts, draft)

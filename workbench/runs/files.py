@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from platformdirs import user_cache_path
+from safetensors import SafetensorError
 
 from workbench.errors import RunError
 
@@ -44,6 +45,8 @@ def writing(target: Path) -> Iterator[Path]:
         _move(draft, target)
     except OSError as error:
         raise _explained(error, target) from error
+    except SafetensorError as error:
+        raise RunError(f"{target} was not written ({error}); is the disk full?") from error
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)

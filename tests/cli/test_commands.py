@@ -112,6 +112,10 @@ def test_evaluate_leaves_out_what_the_search_saw(run: Run, model: Path, tmp_path
     assert len(seen) == 24
     assert "24 prompts are left out: the search for the direction saw them." in err
     assert scores["treated/harmful/refusal"]["n"] == 110 - 12
+    _, out, _ = run(
+        "evaluate", model, "--direction", found / "direction.safetensors", *options[2:], *sets[:4], "--n", 5
+    )
+    assert json.loads(out)["scores"][0]["n"] == 5
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_was(

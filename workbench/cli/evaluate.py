@@ -37,7 +37,7 @@ def command(
     with watching():
         from workbench.evaluation import record_evaluation
 
-        prompts = _unseen(o.read_sides(harmful, harmless, n, seed), direction)
+        prompts = o.sampled(_unseen(o.read_sides(harmful, harmless, None, seed), direction), n, seed)
         edited = o.read_recipe(recipe, direction, ablate, add)
         subject = o.open_subject(model, dtype, device, device_map, quantisation, chat_template)
         folder = record_evaluation(
@@ -63,9 +63,10 @@ def _unseen(prompts: "ContrastPairs", direction: Path | None) -> "ContrastPairs"
     from workbench.runs import note, read_json
     from workbench.search.recorded import SEEN
 
-    if direction is None or not (direction / SEEN).exists():
+    run = direction if direction is None or direction.is_dir() else direction.parent
+    if run is None or not (run / SEEN).exists():
         return prompts
-    seen = set(read_json(direction / SEEN))
+    seen = set(read_json(run / SEEN))
     kept = [side.without(seen) for side in (prompts.positive, prompts.negative)]
     left_out = len(prompts.positive) + len(prompts.negative) - len(kept[0]) - len(kept[1])
     if left_out:

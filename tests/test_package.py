@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+import time
+
+import pytest
 
 import workbench
 
@@ -20,6 +23,19 @@ def test_the_command_line_loads_nothing_heavy() -> None:
     heavy = "torch transformers transformer_lens pandas scipy plotly streamlit pydantic"
     out = _fresh(f"import sys, workbench.cli.main; print([m for m in {heavy.split()!r} if m in sys.modules])")
     assert out.strip() == "[]"
+
+
+HELP = "import sys; sys.argv[1:] = ['--help']; from workbench.cli.main import main; main()"
+
+
+@pytest.mark.parametrize("code", ["import workbench", HELP])
+def test_starting_takes_at_most_seven_tenths_of_a_second(code: str) -> None:
+    seconds = []
+    for _ in range(3):  # the quickest counts: the machine may be busy with other things
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) <= 0.7
 
 
 def test_every_public_name_is_there() -> None:

@@ -14,6 +14,18 @@
 Each message is one sentence or two for a person: what was expected, what came, what to do.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+def first_fault(error: "ValidationError") -> str:
+    """Where a value that was read has its first fault, and which."""
+    fault = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    return f"{where}: {fault['msg']}" if where else fault["msg"]
+
 
 class WorkbenchError(Exception):
     """Base of every error the workbench raises on purpose."""

@@ -132,6 +132,23 @@ def test_the_store_is_bounded_and_drops_the_oldest(tmp_path: Path) -> None:
     assert [store.has(key * 8) for key in ("aa", "bb", "cc", "dd")] == [False, True, True, True]
 
 
+def test_a_capture_that_the_store_can_never_hold_says_so_beforehand(llama: Subject, tmp_path: Path) -> None:
+    needed = 4 * len(PROMPTS) * 3 * llama.n_layers * llama.d_model
+    capture(llama, PROMPTS, store=ActivationStore(tmp_path / "room", limit_bytes=needed))
+    store = ActivationStore(tmp_path / "store", limit_bytes=needed - 1)
+    with pytest.raises(CaptureError, match=r"needs .* GB and the store .* ask for fewer"):
+        capture(llama, PROMPTS, store=store)
+    assert not store.root.exists()
+
+
+def test_chunks_that_were_removed_meanwhile_are_one_sentence(llama: Subject, tmp_path: Path) -> None:
+    found = capture(llama, PROMPTS, store=ActivationStore(tmp_path / "store"))
+    for file in (tmp_path / "store").glob("*/*.safetensors"):
+        file.unlink()
+    with pytest.raises(CaptureError, match="removed from the store meanwhile; capture again"):
+        _ = found.values
+
+
 def test_memory_does_not_grow_with_the_prompts(llama: Subject, tmp_path: Path) -> None:
     many = Prompts.of([f"Prompt number {n}." for n in range(60)])
     found = capture(llama, many, batch_size=4, store=ActivationStore(tmp_path / "store"))

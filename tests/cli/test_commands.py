@@ -11,6 +11,7 @@ from tests.conftest import random_direction
 from tests.tiny import save_model
 from workbench.cli.main import main
 from workbench.directions import Direction
+from workbench.interventions import Ablate
 from workbench.models import Subject
 
 Run = Callable[..., tuple[int, str, str]]
@@ -104,18 +105,21 @@ def test_evaluate_leaves_out_what_the_search_saw(run: Run, model: Path, tmp_path
     found = tmp_path / "found"
     grid = ("--n-train", 8, "--n-val", 4, "--layers", "1", "--no-filter", "--refusal-token", "I", "--dtype", "float32")
     assert run("find", model, *grid, "--out", found)[0] == 0
-    seen = set(json.loads((found / "seen.json").read_text()))
     options = ("--direction", found, "--add", 1, "--max-new-tokens", 2, "--dtype", "float32", "--json")
     sets = ("--harmful", "harmful:train", "--harmless", "harmless:train", "--n", 110)
     _, out, err = run("evaluate", model, *options, *sets)
     scores = {score["name"]: score for score in json.loads(out)["scores"]}
-    assert len(seen) == 24
-    assert "24 prompts are left out: the search for the direction saw them." in err
+    assert "24 prompts are left out: the direction was found with them." in err
     assert scores["treated/harmful/refusal"]["n"] == 110 - 12
     _, out, _ = run(
         "evaluate", model, "--direction", found / "direction.safetensors", *options[2:], *sets[:4], "--n", 5
     )
     assert json.loads(out)["scores"][0]["n"] == 5
+    recipe = Ablate(Direction.load(found)).at("all").save(tmp_path / "recipe.json")
+    _, out, err = run("evaluate", model, "--recipe", recipe, *options[4:], *sets)
+    assert "24 prompts are left out" in err
+    assert json.loads(out)["scores"][0]["n"] == 110 - 12
+    assert json.loads(out)["control_match"]["random control"] == [pytest.approx(1.0, abs=0.05)]
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_was(
@@ -169,9 +173,22 @@ BAD = [
     (("find", "MODEL", "--harmful", "empty.txt"), 2, "has no prompts"),
     (("find", "MODEL", "--harmful", "tiny.txt", "--no-filter"), 2, "needs at least 8 prompts and tiny.txt has 1"),
     (("find", "MODEL", "--harmful-val", "tiny.txt"), 2, "Give both --harmful-val and --harmless-val"),
-    (("find", "MODEL", "--harmful", "long.txt"), 2, "reads at most 256; shorten it"),
+    (("find", "MODEL", "--harmful", "long.txt"), 2, "xxxx') has 506 tokens, but llama reads at most 256; shorten it"),
     (("find", "MODEL", "--layers", "99", "--no-filter"), 2, "No site 99.resid_pre in llama; it has layers 0-2"),
     (("find", "MODEL", "--layers", "x"), 2, "--layers 'x' cannot be read"),
+    (("find", "MODEL", "--layers", "0-99999999999"), 2, "--layers '0-99999999999' cannot be read"),
+    (("find", "MODEL", "--positions", "4-2"), 2, "--positions '4-2' cannot be read"),
+    (("generate", "MODEL", "--prompt", "Hi", "--device", "toaster"), 2, "no device 'toaster' on this machine"),
+    (("generate", "MODEL", "--prompt", "Hi", "--device", "meta"), 2, "no device 'meta' on this machine"),
+    (("generate", "MODEL", "--prompt", "Hi", "--dtype", "__dict__"), 2, "dtype '__dict__' is not supported"),
+    (("generate", "MODEL", "--prompt", "Hi", "--max-new-tokens", "999"), 2, "A reply of 999 tokens does not fit"),
+    (("generate", "MODEL", "--prompt", "a\udce9b"), 2, "not UTF-8"),
+    (("generate", "MODEL", "--prompt", "Hi", "--recipe", "hollow"), 1, "hollow cannot be read"),
+    (
+        ("generate", "MODEL", "--prompt", "Hi", "--direction", "DIRECTION", "--add", "1e38"),
+        1,
+        "logits are not finite numbers",
+    ),
     (("find", "MODEL", "--extractor", "magic", "--no-filter"), 2, "There is no extractor called 'magic'"),
     (("find", "NOWHERE", "--no-filter"), 1, "has no config.json"),
     (("find", "no/such-model"), 1, "could not be downloaded"),
@@ -207,7 +224,7 @@ def test_bad_input_is_one_clear_sentence(
     Path("columns.csv").write_text("text,kind\nhello,x\n")
     Path("empty.txt").write_text("\n\n")
     Path("tiny.txt").write_text("one\n")
-    Path("long.txt").write_text("\n".join(f"{n} " + "x" * 500 for n in range(20)))
+    Path("long.txt").write_text("\n".join(f"{n:02d}" + "x" * (500 if n == 15 else 9 + n) for n in range(20)))
     Path("hollow").mkdir()
     names = {"MODEL": tiny_folders["llama"], "OTHER": tiny_folders["phi3"], "NOWHERE": "hollow", "DIRECTION": direction}
     if "BASE" in arguments:

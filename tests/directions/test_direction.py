@@ -1,10 +1,12 @@
 """A direction is a unit vector of one model; what is saved is what is loaded."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from tests.conftest import random_direction
@@ -41,11 +43,12 @@ def test_two_equal_classes_are_an_error(llama: Subject) -> None:
 
 
 def test_a_saved_direction_is_the_same_direction(llama: Subject, tmp_path: Path) -> None:
-    direction = replace(random_direction(llama), quality={"refusal_score": -1.5})
+    direction = replace(random_direction(llama), quality={"refusal_score": -1.5}, seen=frozenset("ab"))
     loaded = Direction.load(direction.save(tmp_path / "d.safetensors"))
     assert torch.equal(loaded.unit, direction.unit)
     assert loaded.digest == direction.digest
     assert (loaded.site, loaded.position, loaded.quality) == (direction.site, -1, {"refusal_score": -1.5})
+    assert loaded.seen == {"a", "b"}
     direction.save(tmp_path / "run" / "direction.safetensors")
     assert Direction.load(tmp_path / "run").digest == direction.digest
 
@@ -66,9 +69,43 @@ def test_a_vector_that_is_no_direction_is_refused(llama: Subject) -> None:
         {"unit": good.unit * float("nan")},
         {"scale": 0.0},
         {"scale": float("nan")},
+        {"scale": float("inf")},
+        {"origin": float("nan")},
     ):
         with pytest.raises(DirectionError):
             replace(good, **changes)
+
+
+def test_a_direction_knows_the_prompts_it_was_found_with(llama: Subject) -> None:
+    sides = Prompts.of(["Bad one", "Worse two"]), Prompts.of(["Good one", "Better two"])
+    found = extract_directions(llama, *(capture(llama, side) for side in sides))
+    assert found[-1, Site(1, "resid_pre")].seen == {prompt.digest for side in sides for prompt in side}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"extra": 1},
+        {"scale": "1.0"},
+        {"scale": None},
+        {"site": "nowhere"},
+        {"site": 7},
+        {"position": 0.5},
+        {"quality": {"x": "y"}},
+        {"kind": "something else"},
+        {"origin": float("inf")},
+    ],
+)
+def test_odd_metadata_is_one_sentence(tmp_path: Path, llama: Subject, damage: dict[str, object]) -> None:
+    path = random_direction(llama).save(tmp_path / "d.safetensors")
+    with safe_open(path, framework="pt") as file:
+        about, unit = json.loads(file.metadata()["direction"]), file.get_tensor("unit")
+    save_file({"unit": unit}, path, metadata={"direction": json.dumps(about | damage)})
+    with pytest.raises(DirectionError, match=r"d.safetensors is (damaged \(|not a direction file, or is damaged)"):
+        Direction.load(path)
+    save_file({"unit": unit}, path, metadata={"direction": "[" * 9})
+    with pytest.raises(DirectionError, match="is damaged"):
+        Direction.load(path)
 
 
 def test_a_file_that_is_no_direction_is_one_sentence(tmp_path: Path, llama: Subject) -> None:

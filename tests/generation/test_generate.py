@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from tests.conftest import random_direction
 from tests.laws.cases import PROMPTS, tokens_of
-from workbench.errors import PromptError, UsageError
+from workbench.errors import UsageError
 from workbench.generation import generate
 from workbench.generation.sampling import Sampling
 from workbench.interventions import Add
@@ -84,7 +84,7 @@ def test_model_text_is_escaped_in_notebooks(llama: Subject) -> None:
         ({"temperature": float("nan")}, UsageError),
         ({"top_p": 0.0}, UsageError),
         ({"max_new_tokens": 0}, UsageError),
-        ({"max_new_tokens": 10_000}, PromptError),
+        ({"max_new_tokens": 10_000}, UsageError),
         ({"batch_size": 0}, UsageError),
     ],
 )

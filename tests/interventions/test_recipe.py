@@ -8,7 +8,7 @@ import torch
 
 from tests.conftest import random_direction
 from tests.laws.cases import PROMPTS, logits_of
-from workbench.errors import DirectionError, RecipeError, RunError
+from workbench.errors import DirectionError, RecipeError, RunError, UsageError
 from workbench.interventions import Ablate, Add, Recipe, random_control, steered
 from workbench.models import Layout, Site, Subject
 
@@ -76,7 +76,7 @@ def test_a_site_that_cannot_be_read_is_refused(llama: Subject, spec: str) -> Non
 
 def test_a_place_that_is_not_there_names_the_part(llama: Subject) -> None:
     recipe = Add(random_direction(llama)).at(31)
-    with pytest.raises(RecipeError, match=r"add\(strength=1\) @ 31: no site 31.resid_pre in llama; .* 0-2"):
+    with pytest.raises(RecipeError, match=r"add\(strength=1\) @ 31: no layer 31 in llama; .* 0-2"):
         recipe.check_fits(llama)
     with pytest.raises(RecipeError, match="run backwards"):
         Add(random_direction(llama)).at("2-1").check_fits(llama)
@@ -134,16 +134,35 @@ def test_a_damaged_recipe_is_one_sentence(llama: Subject, tmp_path: Path) -> Non
     for damage, error, says in [
         ({"schema_version": 99}, RecipeError, "newer workbench"),
         ({"placements": "x"}, RecipeError, "not a recipe"),
-        ({"placements": [{"edit": "add"}]}, RecipeError, "Part 1 of the recipe"),
+        ({"placements": [{"edit": "add"}]}, RecipeError, r"placements.0.arguments: Field required"),
+        ({"schema_version": "1"}, RecipeError, "schema_version"),
+        ({"schema_version": True}, RecipeError, "schema_version"),
+        ({"more": 1}, RecipeError, "more: Extra"),
+        ({"placements": [part | {"edit": "nothing"}]}, UsageError, "no edit called 'nothing'"),
+        ({"placements": [part | {"arguments": part["arguments"] | {"strength": "1.0"}}]}, RecipeError, "strength"),
+        ({"placements": [part | {"arguments": part["arguments"] | {"strength": None}}]}, RecipeError, "strength"),
+        ({"placements": [part | {"arguments": part["arguments"] | {"depth": 1}}]}, RecipeError, "Part 1 .*'depth'"),
+        ({"placements": [part | {"arguments": {"direction": 1.0}}]}, RecipeError, "Part 1 .* other way round"),
+        ({"placements": [part | {"arguments": {}}]}, RecipeError, "Part 1 .*'direction'"),
+        ({"placements": [part | {"tokens": "0:99999999999999999999"}]}, RecipeError, "no token scope"),
+        ({"placements": [part | {"sites": ["0-99999999999999"]}]}, RecipeError, "not a site"),
         ({"placements": [part | {"sites": ["x"]}]}, RecipeError, "not a site"),
         ({"placements": [part | {"arguments": {"direction": {"direction": "../x"}}}]}, RecipeError, "not a digest"),
     ]:  # fmt: skip
         path.write_text(json.dumps(good | damage))
         with pytest.raises(error, match=says):
             Recipe.load(path)
-    path.write_text("{")
-    with pytest.raises(RunError, match="not readable JSON"):
-        Recipe.load(path)
+    for text in ("{", "[" * 100_000, '{"a": ' + "9" * 5000 + "}"):
+        path.write_text(text)
+        with pytest.raises(RunError, match="not readable JSON"):
+            Recipe.load(path)
+    with pytest.raises(RunError, match=r"cannot be read: .*directory"):
+        Recipe.load(tmp_path)
+
+
+def test_a_huge_range_of_layers_is_refused_before_it_is_made(llama: Subject) -> None:
+    with pytest.raises(RecipeError, match=r"no layer 999999999 in llama; it has layers 0-2"):
+        Add(random_direction(llama)).at("0-999999999").check_fits(llama)
 
 
 def test_the_control_is_the_same_recipe_along_other_directions(llama: Subject) -> None:

@@ -10,9 +10,9 @@ from tests.laws.cases import EDITS
 from workbench.activations import capture
 from workbench.directions import extract_directions
 from workbench.interventions import Ablate, Add, Recipe, random_control
-from workbench.models import Site, Subject
+from workbench.models import Site, Subject, token_rows
 from workbench.prompts import Prompts, builtin_pairs
-from workbench.search.refusal import batches, metric_of, refusal_tokens
+from workbench.search.refusal import metric_of, refusal_tokens
 
 pytestmark = pytest.mark.real
 
@@ -71,7 +71,7 @@ def test_a_random_control_has_about_no_effect_where_the_real_direction_has(
         (Ablate(direction).at("all"), tested, -1),
         (Add(direction).at(18), test.negative.sample(len(tested)), 1),
     ]:
-        prepared = batches(subject, prompts, 32)
+        prepared = subject.batches(token_rows(subject, prompts), 32)
         plain, real = (fmean(metric_of(subject, prepared, one, tokens)) for one in (Recipe(), recipe))
         controls = [random_control(subject, recipe, prompts, seed) for seed in range(3)]
         moved = [abs(fmean(metric_of(subject, prepared, one, tokens)) - plain) for one in controls]
@@ -80,5 +80,5 @@ def test_a_random_control_has_about_no_effect_where_the_real_direction_has(
 
 
 def _refused(subject: Subject, prompts: Prompts, tokens: tuple[int, ...]) -> Prompts:
-    scores = metric_of(subject, batches(subject, prompts, 32), Recipe(), tokens)
+    scores = metric_of(subject, subject.batches(token_rows(subject, prompts), 32), Recipe(), tokens)
     return prompts.pick([index for index, score in enumerate(scores) if score > 0])

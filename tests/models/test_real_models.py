@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,15 @@ def test_the_head_of_the_embedded_model_is_its_own(real_subjects: dict[str, Subj
     embedding = next(value for name, value in weights.items() if "embed_tokens" in name and name.endswith("weight"))
     assert head.shape == embedding.shape
     assert not torch.equal(head, embedding)
+
+
+def test_a_warm_open_takes_at_most_six_seconds() -> None:
+    seconds = []
+    for _ in range(2):  # the first may have to convert
+        start = time.perf_counter()
+        open_model(QWEN)
+        seconds.append(time.perf_counter() - start)
+    assert seconds[-1] <= 6.0
 
 
 def test_the_default_dtype_opens() -> None:

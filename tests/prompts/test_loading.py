@@ -58,6 +58,10 @@ BAD = [
     ("a.csv", "", "has no prompts"),
     ("a.txt", b"caf\xe9", r"not UTF-8 \(byte 3\); save it as UTF-8"),
     ("a.xml", "<x/>", "is not a prompt set"),
+    ("a.csv", "prompt\n" + "x" * 200_000, "not valid CSV"),
+    ("a.json", "[" * 100_000, "not valid JSON"),
+    ("a.jsonl", '{"prompt": "One?"}\n{"prompt": ' + "9" * 5000 + "}", "not valid JSON: line 2"),
+    ("a.jsonl", '{"prompt": "\\ud800"}', "row 1, field text: .*not UTF-8"),
 ]
 
 
@@ -108,6 +112,15 @@ def test_a_public_set_that_cannot_be_had_says_what_to_do(monkeypatch: pytest.Mon
     monkeypatch.setattr(datasets, "load_dataset", lambda *a, **o: datasets.Dataset.from_list([{"x": 1}]))
     with pytest.raises(PromptError, match="no longer has the columns"):
         load_prompts("harmbench")
+
+
+def test_a_prompt_that_is_no_text_is_one_sentence() -> None:
+    for text in ("", " \n", "bad\udce9byte"):
+        with pytest.raises(PromptError, match="A prompt of mine cannot be used"):
+            Prompts.of([text], name="mine")
+    with pytest.raises(PromptError, match="prefill"):
+        Prompts.of(["Hi"]).changed(prefill="\udce9")
+    assert Prompts.of(["Hi"]).changed(system="Be brief.")[0].messages[0]["content"] == "Be brief."
 
 
 def test_a_sample_is_even_over_categories_and_keeps_the_order() -> None:

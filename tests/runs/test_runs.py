@@ -129,11 +129,11 @@ def test_the_same_run_is_continued_and_another_is_refused(tmp_path: Path) -> Non
     folder = RunFolder.start(manifest(seed=0), tmp_path / "r")
     folder.log("j", 1)
     again = RunFolder.start(manifest(seed=0), tmp_path / "r")
-    assert (again.done, again.journal("j")) == (False, [1])
+    assert (again.done, again.journal("j", object)) == (False, [1])
     with pytest.raises(RunError, match="holds another run"):
         RunFolder.start(manifest(seed=1), tmp_path / "r")
     fresh = RunFolder.start(manifest(seed=0), tmp_path / "r", fresh=True)
-    assert fresh.journal("j") == []
+    assert fresh.journal("j", object) == []
 
 
 def test_a_folder_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
@@ -177,6 +177,36 @@ def test_a_damaged_manifest_is_one_sentence(tmp_path: Path, content: str, says: 
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(RunError, match=says):
         RunFolder.open(tmp_path)
+
+
+def test_one_damaged_run_does_not_hide_the_others(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        RunFolder.start(manifest(name=name), tmp_path / name)
+    (tmp_path / "a" / "manifest.json").write_text("{")
+    assert [folder.path.name for folder in list_runs(tmp_path)] == ["b"]
+
+
+def test_a_run_that_failed_before_its_first_result_gives_its_folder_away(tmp_path: Path) -> None:
+    RunFolder.start(manifest(seed=0), tmp_path / "r")
+    assert RunFolder.start(manifest(seed=1), tmp_path / "r").manifest.settings == {"seed": 1}
+    RunFolder.open(tmp_path / "r").log("j", 1)
+    with pytest.raises(RunError, match="holds another run"):
+        RunFolder.start(manifest(seed=2), tmp_path / "r")
+
+
+def test_a_line_that_is_whole_and_wrong_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "j").write_text('{"n": 1}\n{"n": \n{"n": 3}\n')
+    with pytest.raises(RunError, match="j is damaged"):
+        read_lines(tmp_path / "j")
+
+
+def test_a_place_where_no_folder_can_be_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunError, match="choose another with --out"):
+        RunFolder.start(manifest(), tmp_path / "file")
+    with pytest.raises(RunError, match="choose another with --out"):
+        RunFolder.start(manifest(), tmp_path / "file" / "below")
+    assert (tmp_path / "file").read_text() == "x"
 
 
 def test_runs_are_listed_by_age(tmp_path: Path) -> None:

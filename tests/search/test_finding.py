@@ -7,17 +7,27 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from workbench.errors import PromptError, SearchError
+from workbench.directions import Direction
+from workbench.errors import PromptError, RunError, SearchError, UsageError
 from workbench.models import Subject, token_rows
 from workbench.prompts import ContrastPairs, Prompts
 from workbench.runs import RunFolder
-from workbench.search import SearchSettings, find_direction, finding, record_find, rederive_find, refusal_metric
+from workbench.search import (
+    SearchSettings,
+    find_direction,
+    finding,
+    record_find,
+    rederive_find,
+    refusal_metric,
+    scoring,
+)
 from workbench.search.refusal import refusal_tokens
 
 PAIRS = ContrastPairs(
@@ -117,6 +127,81 @@ def test_an_unknown_family_needs_refusals_of_its_own(tiny_subjects: dict[str, Su
     assert refusal_tokens(tiny_subjects["llama"], PAIRS.positive).source == "Arditi et al. 2024 for llama"
 
 
+@pytest.mark.parametrize(
+    ("name", "architecture", "known"),
+    [
+        ("Qwen/Qwen2.5-0.5B-Instruct", "qwen2", True),
+        ("my-own", "qwen2", True),
+        ("meta-llama/Llama-3.2-1B-Instruct", "llama", True),
+        ("01-ai/Yi-6B-Chat", "llama", True),
+        ("smollm2-135m-instruct", "llama", False),
+        ("tinyllama-chat", "llama", False),
+        ("yield", "llama", False),
+    ],
+)
+def test_a_family_is_the_models_and_not_its_architectures(
+    tiny_subjects: dict[str, Subject], name: str, architecture: str, known: bool
+) -> None:
+    subject = replace(tiny_subjects[architecture], name=name)
+    if known:
+        assert refusal_tokens(subject, PAIRS.positive).source.startswith("Arditi et al. 2024")
+    else:
+        with pytest.raises(SearchError, match="name them with --refusal-token"):
+            refusal_tokens(subject, PAIRS.positive)
+
+
+def test_categories_decide_which_prompts_are_drawn_and_so_the_run(llama: Subject, tmp_path: Path) -> None:
+    def sides(step: int) -> ContrastPairs:
+        return ContrastPairs(*(
+            Prompts(tuple(p.model_copy(update={"category": str(n // step)}) for n, p in enumerate(side)))
+            for side in (PAIRS.positive, PAIRS.negative)
+        ))  # fmt: skip
+
+    assert sides(2).digest == sides(8).digest
+    record_find(llama, sides(2), settings=SETTINGS, out=tmp_path / "r")
+    with pytest.raises(RunError, match="holds another run"):
+        record_find(llama, sides(8), settings=SETTINGS, out=tmp_path / "r")
+
+
+def test_a_corrected_command_may_have_the_folder_of_one_that_failed(llama: Subject, tmp_path: Path) -> None:
+    wrong = replace(SETTINGS, extractor="magic")
+    with pytest.raises(UsageError, match="no extractor"):
+        record_find(llama, PAIRS, settings=wrong, out=tmp_path / "r")
+    assert record_find(llama, PAIRS, settings=SETTINGS, out=tmp_path / "r").done
+
+
+def test_a_direction_carries_every_prompt_that_the_search_saw(llama: Subject) -> None:
+    found = find_direction(llama, PAIRS, settings=SETTINGS)
+    train, val = finding.draw(PAIRS, None, SETTINGS)
+    drawn = [p.digest for pairs in (train, val) for side in (pairs.positive, pairs.negative) for p in side]
+    assert found.direction.seen == set(drawn)
+    assert len(drawn) == 24
+
+
+@pytest.mark.parametrize("line", ["7", '{"position": -1}', '{"position": -1, "layer": "x"}'])
+def test_a_damaged_journal_is_one_sentence(llama: Subject, tmp_path: Path, line: str) -> None:
+    folder = record_find(llama, PAIRS, settings=SETTINGS, out=tmp_path / "r")
+    with (folder.path / "candidates.jsonl").open("a") as journal:
+        journal.write(line + "\n")
+    with pytest.raises(RunError, match=r"candidates.jsonl is damaged \(line 6"):
+        rederive_find(folder)
+
+
+def test_a_candidate_without_a_number_verifies_all_the_same(
+    llama: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = scoring.Scorer.score
+
+    def breaking(self: scoring.Scorer, direction: Direction) -> dict[str, object]:
+        scores = real(self, direction)
+        return scores | {"kl_div_score": math.nan} if direction.site.layer == 2 else scores
+
+    monkeypatch.setattr(scoring.Scorer, "score", breaking)
+    folder = record_find(llama, PAIRS, settings=SETTINGS, out=tmp_path / "r")
+    assert folder.results()["dropped"]["not a number"] == 3
+    assert rederive_find(RunFolder.open(tmp_path / "r")) == []
+
+
 def test_too_few_prompts_are_an_error(llama: Subject) -> None:
     small = ContrastPairs(PAIRS.positive[:3], PAIRS.negative)
     with pytest.raises(PromptError, match="needs at least 8 prompts and prompts has 3"):
@@ -151,7 +236,7 @@ def test_a_killed_search_goes_on_where_it_was_and_gives_the_same_result(
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = len(RunFolder.open(tmp_path / "killed").journal("candidates.jsonl"))
+    done = len(RunFolder.open(tmp_path / "killed").journal("candidates.jsonl", object))
     assert 3 <= done < 18
     subprocess.run(killed, check=True, capture_output=True)
     found = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "killed")]

@@ -24,8 +24,8 @@ class Chunk:
     def read(self, position: int | slice = slice(None), site: int | slice = slice(None)) -> Tensor:
         if self.held is not None:
             return self.held[:, position, site]
-        if self.store is None or not self.store.has(self.key):
-            raise CaptureError("Captured activations were removed from the store meanwhile; capture them again.")
+        if self.store is None:
+            raise CaptureError("A chunk of activations is neither held nor stored; capture them again.")
         return self.store.read(self.key, position, site)
 
 
@@ -41,7 +41,7 @@ class Activations:
     sites: tuple[Site, ...]
     positions: tuple[int, ...]
     labels: tuple[str | None, ...]
-    prompts_digest: str
+    prompt_digests: tuple[str, ...]
     model_digest: str
 
     def __len__(self) -> int:

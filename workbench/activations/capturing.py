@@ -46,12 +46,12 @@ def capture(
     Raises CaptureError where a prompt is too short for a position or an activation is not finite.
     """
     places = tuple(sites) if sites is not None else block_inputs(subject)
-    offsets = resolve_positions(subject, positions)
-    chunks = []
-    for chunk in _chunks(subject, prompts, places, offsets, batch_size, store):
-        chunks.append(chunk)
+    offsets = resolve_positions(subject, prompts, positions)
+    if store is not None:
+        store.require_room(4 * len(prompts) * max(1, len(offsets)) * len(places) * subject.d_model)
+    chunks = tuple(_chunks(subject, prompts, places, offsets, batch_size, store))
     labels = tuple(prompt.label for prompt in prompts)
-    return Activations(tuple(chunks), places, offsets, labels, prompts.digest, subject.digest)
+    return Activations(chunks, places, offsets, labels, tuple(p.digest for p in prompts), subject.digest)
 
 
 def capture_moments(
@@ -65,7 +65,7 @@ def capture_moments(
 ) -> Moments:
     """Mean and second moment of the activations, in float64, one batch in memory at a time."""
     moments = Moments(with_second)
-    offsets = resolve_positions(subject, positions)
+    offsets = resolve_positions(subject, prompts, positions)
     for chunk in _chunks(subject, prompts, tuple(sites), offsets, batch_size, None):
         moments.add(chunk.read())
     return moments
@@ -76,16 +76,32 @@ def block_inputs(subject: Subject) -> tuple[Site, ...]:
     return tuple(Site(layer, "resid_pre") for layer in range(subject.n_layers))
 
 
-def resolve_positions(subject: Subject, positions: Positions) -> tuple[int, ...]:
+def resolve_positions(subject: Subject, prompts: Prompts, positions: Positions) -> tuple[int, ...]:
     """Positions as negative numbers; the empty tuple stands for the average."""
     if positions == "mean":
         return ()
     if positions == "post_instruction":
-        return tuple(range(-post_instruction_length(subject), 0))
+        return _post_instruction(subject, prompts)
     chosen = tuple(int(position) for position in positions)
     if not chosen or any(position >= 0 for position in chosen):
         raise CaptureError(f"Positions count from the end of the prompt (-1 is the last token); got {chosen}.")
     return chosen
+
+
+def _post_instruction(subject: Subject, prompts: Prompts) -> tuple[int, ...]:
+    thinking = {prompt.thinking for prompt in prompts}
+    if any(prompt.prefill for prompt in prompts) or len(thinking) > 1:
+        raise CaptureError(
+            "Where a reply is prefilled, or only some prompts think, the post-instruction tokens stand elsewhere in "
+            "each prompt; give positions such as -1, or capture these prompts apart."
+        )
+    length = post_instruction_length(subject, *thinking)
+    if length == 0:
+        raise CaptureError(
+            f"The chat template of {subject.name} writes nothing after the user's text, so there is no "
+            "post-instruction position; give positions such as -1 yourself."
+        )
+    return tuple(range(-length, 0))
 
 
 def _chunks(
@@ -99,18 +115,16 @@ def _chunks(
     for site in sites:
         subject.check_site(site)
     rows = token_rows(subject, prompts)
-    order = sorted(range(len(rows)), key=lambda index: (len(rows[index]), index))
-    groups = [tuple(order[start : start + batch_size]) for start in range(0, len(order), batch_size)]
     common = [VERSION, subject.identity, [str(site) for site in sites], positions]
-    for group in track(groups, "Capturing"):
-        ids = [rows[index] for index in group]
-        key = digest_json([*common, ids])
+    for numbers, batch in track(subject.batches(rows, batch_size), "Capturing"):
+        group = tuple(numbers)
+        key = digest_json([*common, [rows[index] for index in group]])
         if store is not None and subject.bridge.list_hooks():
             store = None  # the key knows nothing of an edit that is on the model
         if store is not None and store.has(key):
             yield Chunk(group, store=store, key=key)
             continue
-        values = _values(subject, subject.batch(ids), sites, positions)
+        values = _values(subject, batch, sites, positions)
         if store is None:
             yield Chunk(group, held=values)
         else:

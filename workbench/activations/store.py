@@ -7,6 +7,7 @@ nothing stale can be read. The store is bounded: the chunks that were used longe
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from workbench.errors import CaptureError
 from workbench.runs import cache_root, writing
 
 
@@ -46,6 +48,14 @@ class ActivationStore:
             path.unlink(missing_ok=True)
             return False
 
+    def require_room(self, n_bytes: int) -> None:
+        """Raise CaptureError where so much can never be held at once."""
+        if n_bytes > self.limit_bytes:
+            raise CaptureError(
+                f"This capture needs {n_bytes / 1e9:.1f} GB and the store {self.root} holds at most "
+                f"{self.limit_bytes / 1e9:.1f} GB; ask for fewer sites, positions or prompts."
+            )
+
     def put(self, key: str, values: Float[Tensor, "example position site d_model"]) -> None:
         """Keep a chunk, making room for it first."""
         self._make_room(values.numel() * values.element_size())
@@ -54,20 +64,29 @@ class ActivationStore:
 
     def read(self, key: str, position: int | slice = slice(None), site: int | slice = slice(None)) -> Tensor:
         """The values of a chunk, or the slice of it at one position and one site."""
-        with safe_open(self.path(key), framework="pt") as file:
-            chosen: Tensor = file.get_slice("values")[:, position, site]
-        return chosen
+        try:
+            with safe_open(self.path(key), framework="pt") as file:
+                chosen: Tensor = file.get_slice("values")[:, position, site]
+                return chosen
+        except (SafetensorError, OSError) as error:
+            raise CaptureError("Captured activations were removed from the store meanwhile; capture again.") from error
 
     def _make_room(self, needed: int) -> None:
         sizes = self._sizes()
-        excess = sum(sizes.values()) + needed - self.limit_bytes
+        excess = sum(size for _, size in sizes.values()) + needed - self.limit_bytes
         if excess <= 0:
             return
-        for path in sorted(sizes, key=lambda p: p.stat().st_mtime):
+        for path, (_, size) in sorted(sizes.items(), key=lambda item: item[1]):
             path.unlink(missing_ok=True)
-            excess -= sizes[path]
+            excess -= size
             if excess <= 0:
                 return
 
-    def _sizes(self) -> Mapping[Path, int]:
-        return {path: path.stat().st_size for path in self.root.glob("*/*.safetensors")}
+    def _sizes(self) -> Mapping[Path, tuple[int, int]]:
+        """When each chunk was last used, and its bytes; another process may remove some meanwhile."""
+        found = {}
+        for path in self.root.glob("*/*.safetensors"):
+            with suppress(FileNotFoundError):
+                stat = path.stat()
+                found[path] = (stat.st_mtime_ns, stat.st_size)
+        return found

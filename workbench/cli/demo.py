@@ -9,6 +9,9 @@ from workbench.cli import options as o
 from workbench.cli.display import evaluation_tables, found_tables, show, table, watching
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workbench.evaluation.comparison import Judged
     from workbench.runs import RunFolder
 
 _SHOWN = ("baseline", "ablated", "added")
@@ -42,20 +45,22 @@ def command(
 
 def _replies(folder: "RunFolder") -> list[Any]:
     """One harmful and one harmless test prompt, each answered under three conditions, side by side."""
-    parts = {(row["condition"], row["asked"]): row["replies"] for row in folder.journal("replies.jsonl")}
+    from workbench.evaluation import Measured
+
+    parts = {(row.condition, row.asked): row.replies for row in folder.journal("replies.jsonl", Measured)}
     rows = []
     for asked in ("harmful", "harmless"):
         base, added = parts["baseline", asked], parts["added", asked]
         wanted = ("refuse", None) if asked == "harmful" else ("comply", "refuse")
         index = _first(base, added, wanted)
-        said = [_short(parts[condition, asked][index]["reply"]) for condition in _SHOWN]
-        rows.append([_short(base[index]["prompt"]), *said])
+        said = [_short(parts[condition, asked][index].reply) for condition in _SHOWN]
+        rows.append([_short(base[index].prompt), *said])
     return [table("Three replies side by side", ("test prompt", *_SHOWN), rows)]
 
 
-def _first(base: list[Any], added: list[Any], wanted: tuple[str, str | None]) -> int:
+def _first(base: "Sequence[Judged]", added: "Sequence[Judged]", wanted: tuple[str, str | None]) -> int:
     for index, (one, other) in enumerate(zip(base, added, strict=True)):
-        if one["outcome"] == wanted[0] and wanted[1] in (None, other["outcome"]):
+        if one.outcome == wanted[0] and wanted[1] in (None, other.outcome):
             return index
     return 0
 

@@ -1,6 +1,8 @@
 """Showing results: one JSON document on stdout, or tables for a person. Everything else goes to stderr."""
 
 import json
+import sys
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite
@@ -13,13 +15,23 @@ from rich.text import Text
 
 def show(value: Any, as_json: bool, *tables: Table | str) -> None:
     """Print `value` as JSON, or the tables."""
-    if as_json:
-        print(json.dumps(_strict(value), ensure_ascii=False, indent=2, allow_nan=False))  # noqa: T201
-        return
     console = Console(soft_wrap=False)
-    for table in tables:
-        # Text, never markup: prompts and replies are shown as they are.
-        console.print(Text(table) if isinstance(table, str) else table)
+    if as_json:
+        print(json.dumps(_strict(value), ensure_ascii=not _says_all(), indent=2, allow_nan=False))  # noqa: T201
+    for table in () if as_json else tables:
+        console.print(_text(table) if isinstance(table, str) else table)
+    sys.stdout.flush()
+
+
+def _says_all() -> bool:
+    """Whether stdout can write any character."""
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def _text(text: str) -> Text:
+    """Text as it is: never markup, and no character that a terminal would obey."""
+    shown = "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else "\ufffd" for c in text)
+    return Text(shown)
 
 
 def _strict(value: Any) -> Any:
@@ -50,7 +62,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in rows:
-        made.add_row(*[Text(str(cell)) for cell in row])
+        made.add_row(*[_text(str(cell)) for cell in row])
     return made
 
 
@@ -88,7 +100,10 @@ def evaluation_tables(results: Mapping[str, Any]) -> list[Table | str]:
         "exact test against the baseline on the same prompts. Broken replies, of both sets, count as neither. KL: of "
         "the first token's distribution from the baseline's, on harmless prompts, in nats."
     )
-    return [table("Replies that refuse", columns, rows), note]
+    matches = results.get("control_match", {})
+    matched = [f"{name} {', '.join(f'{ratio:.2f}' for ratio in ratios)}" for name, ratios in matches.items()]
+    said = f"Mean squared projection that a control removes, as a share of the real one's: {'; '.join(matched)}."
+    return [table("Replies that refuse", columns, rows), note, *([said] if matched else [])]
 
 
 def _evaluation_row(condition: str, scores: Mapping[str, Any], tests: Mapping[tuple[str, str], float]) -> list[str]:
@@ -135,7 +150,6 @@ def found_tables(found: Mapping[str, Any]) -> list[Table | str]:
 
 def _candidate(row: Mapping[str, Any], chosen: bool) -> list[str]:
     scores = []
-    for key in ("refusal_score", "steering_score", "kl_div_score"):
-        low, high = row["intervals"][key]
+    for key, (low, high) in row["intervals"].items():
         scores.append(f"{row[key]:.2f}" if low is None else f"{row[key]:.2f} [{low:.2f}, {high:.2f}]")
     return [f"{row['position']}{' *' if chosen else ''}", str(row["layer"]), *scores]

@@ -1,15 +1,11 @@
 """workbench evaluate"""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from workbench.cli import options as o
 from workbench.cli.display import evaluation_tables, show, watching
-
-if TYPE_CHECKING:
-    from workbench.prompts import ContrastPairs
 
 
 def command(
@@ -35,10 +31,10 @@ def command(
 ) -> None:
     """What a recipe changes: refusal on harmful and harmless prompts, and KL, against baseline and control."""
     with watching():
-        from workbench.evaluation import record_evaluation
+        from workbench.evaluation import record_evaluation, unseen
 
-        prompts = o.sampled(_unseen(o.read_sides(harmful, harmless, None, seed), direction), n, seed)
         edited = o.read_recipe(recipe, direction, ablate, add)
+        prompts = o.sampled(unseen(o.read_sides(harmful, harmless), [edited]), n, seed)
         subject = o.open_subject(model, dtype, device, device_map, quantisation, chat_template)
         folder = record_evaluation(
             subject,
@@ -55,20 +51,3 @@ def command(
         f"Recipe: {results['recipe']}. The run is in {folder.path}; `workbench runs verify {folder.path}` checks it."
     )
     show(results, json, *evaluation_tables(results), where)
-
-
-def _unseen(prompts: "ContrastPairs", direction: Path | None) -> "ContrastPairs":
-    """Leave out every prompt that the search for the direction saw."""
-    from workbench.prompts import ContrastPairs
-    from workbench.runs import note, read_json
-    from workbench.search.recorded import SEEN
-
-    run = direction if direction is None or direction.is_dir() else direction.parent
-    if run is None or not (run / SEEN).exists():
-        return prompts
-    seen = set(read_json(run / SEEN))
-    kept = [side.without(seen) for side in (prompts.positive, prompts.negative)]
-    left_out = len(prompts.positive) + len(prompts.negative) - len(kept[0]) - len(kept[1])
-    if left_out:
-        note(f"{left_out} prompts are left out: the search for the direction saw them.")
-    return ContrastPairs(*(side.require(1, "A test set, without what the search saw,") for side in kept))

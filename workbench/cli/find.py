@@ -38,8 +38,8 @@ def command(
 
         if (harmful_val is None) != (harmless_val is None):
             raise UsageError("Give both --harmful-val and --harmless-val, or neither.")
-        pairs = o.read_sides(harmful, harmless, None, seed)
-        held = o.read_sides(harmful_val, harmless_val, None, seed) if harmful_val and harmless_val else None
+        pairs = o.read_sides(harmful, harmless)
+        held = o.read_sides(harmful_val, harmless_val) if harmful_val and harmless_val else None
         settings = SearchSettings(
             n_train=n_train,
             n_val=n_val,

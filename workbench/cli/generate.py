@@ -66,9 +66,6 @@ def read_asked(prompt: list[str] | None, prompts: str | None, system: str | None
 
     if bool(prompt) == (prompts is not None):
         raise PromptError("Give either --prompt TEXT (it may be repeated) or --prompts SET.")
-    if any(not text.strip() for text in prompt or []):
-        raise PromptError("A --prompt is empty; give it some text.")
-    said = load_prompts(prompts) if prompts is not None else Prompts.of(prompt or [])
+    said = load_prompts(prompts) if prompts is not None else Prompts.of(prompt or [], name="--prompt")
     changes = {"system": system, "prefill": prefill or None}
-    given = {name: value for name, value in changes.items() if value is not None}
-    return Prompts(tuple(p.model_copy(update=given) for p in said), said.name)
+    return said.changed(**{name: value for name, value in changes.items() if value is not None})

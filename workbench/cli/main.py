@@ -5,6 +5,7 @@ Exit status: 0 done, 1 failed, 2 wrong use, 130 stopped by Ctrl-C. Nothing heavy
 """
 
 import sys
+from io import TextIOWrapper
 
 import typer
 
@@ -29,12 +30,17 @@ app.add_typer(runs.app, name="runs")
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except WorkbenchError as error:
         _fail(str(error), error.exit_status)
     except BrokenPipeError:
         sys.exit(1)
+    except OSError as error:
+        _fail(f"The output could not be written ({error.strerror or error}); is the disk full?", 1)
     except MemoryError:
         _fail("This machine ran out of memory; use a smaller --batch-size or a smaller model.", 1)
 

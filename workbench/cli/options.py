@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from workbench.interventions import Recipe
     from workbench.models import Subject
-    from workbench.prompts import ContrastPairs, Prompts
+    from workbench.prompts import ContrastPairs
 
 Model = Annotated[str, typer.Argument(help="A catalog name, a hub id, a folder of safetensors, or a .gguf file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -25,6 +25,8 @@ RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="A recipe file
 DirectionFile = Annotated[Path | None, typer.Option("--direction", help="A find run, or a direction file.")]
 Ablated = Annotated[bool, typer.Option("--ablate", help="Ablate the direction everywhere.")]
 Added = Annotated[float | None, typer.Option("--add", help="Add the direction at its layer, this many class gaps.")]
+
+_MOST_NUMBERS = 10_000  # in one range; more is a slip of the finger
 
 
 def open_subject(
@@ -69,13 +71,11 @@ def read_recipe(recipe: Path | None, direction: Path | None, ablate: bool, add: 
     return made if add is None else made + Add(found, add).at(found.site)
 
 
-def read_sides(harmful: str, harmless: str, n: int | None, seed: int) -> "ContrastPairs":
-    """Both sets, `n` prompts of each, evenly over their categories."""
+def read_sides(harmful: str, harmless: str) -> "ContrastPairs":
+    """Both sets."""
     from workbench.prompts import ContrastPairs, load_prompts
 
-    sides = [load_prompts(harmful, "harmful"), load_prompts(harmless, "harmless")]
-    chosen: list[Prompts] = [side if n is None else side.sample(n, seed) for side in sides]
-    return ContrastPairs(*chosen)
+    return ContrastPairs(load_prompts(harmful, "harmful"), load_prompts(harmless, "harmless"))
 
 
 def sampled(pairs: "ContrastPairs", n: int | None, seed: int) -> "ContrastPairs":
@@ -95,7 +95,10 @@ def numbers(text: str | None, what: str) -> tuple[int, ...] | None:
     try:
         for part in text.split(","):
             first, dash, last = part.strip().partition("-") if not part.strip().startswith("-") else (part, "", "")
-            found.extend(range(int(first), int(last) + 1) if dash else [int(first)])
+            least, most = int(first), int(last) if dash else int(first)
+            if not 0 <= most - least < _MOST_NUMBERS:
+                raise ValueError(part)
+            found.extend(range(least, most + 1))
     except ValueError:
         raise UsageError(f"{what} {text!r} cannot be read; write numbers such as 4,8,12 or 4-12 or -1,-2.") from None
     return tuple(dict.fromkeys(found))

@@ -53,6 +53,8 @@ def verify_command(run: Run, json: Json = False) -> None:
     faults = [f"{name} is missing or was changed." for name in folder.changed_files()]
     if not faults:
         checks = {"find": [rederive_find], "evaluate": [rederive], "demo": [rederive_find, rederive]}
+        if folder.manifest.command not in checks:
+            raise RunError(f"{run} is a run of {folder.manifest.command!r}, whose scores this workbench cannot derive.")
         faults = [fault for check in checks[folder.manifest.command] for fault in check(folder)]
     if faults:
         show({"verified": False, "faults": faults}, json)

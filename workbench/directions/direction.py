@@ -5,35 +5,54 @@ The coordinate of an activation h along it, in class gaps from the negative clas
 same in every model, and for a difference in means it is exactly the raw difference.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf, isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from workbench.errors import DirectionError
+from workbench.errors import DirectionError, UsageError, first_fault
 from workbench.models import Site
 from workbench.runs import digest_tensors, writing
 
 if TYPE_CHECKING:
     from workbench.models import Subject
 
-_KIND = "alignment-workbench direction"
+_KIND: Literal["alignment-workbench direction"] = "alignment-workbench direction"
+
+
+class _About(BaseModel):
+    """What a direction file says beside its vector."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    kind: Literal["alignment-workbench direction"]
+    origin: float
+    scale: float
+    site: str
+    position: int | None
+    method: str
+    model_name: str
+    model_digest: str
+    quality: dict[str, float]
+    seen: list[str]
 
 
 @dataclass(frozen=True, eq=False)
 class Direction:
     """A unit vector [d_model] found at `site` and `position` of one model by `method`.
 
-    `quality` holds what the search measured of it. Raises DirectionError where the vector is not finite, not of
-    length one, or has no extent.
+    `quality` holds what the search measured of it, `seen` the digests of the prompts that it was found with: what is
+    measured of it is never measured on these. Raises DirectionError where the vector is not finite, not of length
+    one, or has no extent.
     """
 
     unit: Float[Tensor, " d_model"]
@@ -45,11 +64,13 @@ class Direction:
     model_name: str
     model_digest: str
     quality: Mapping[str, float] = field(default_factory=dict)
+    seen: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        if not torch.isfinite(self.unit).all() or abs(float(self.unit.double().norm()) - 1.0) > 1e-4:
+        finite = self.unit.ndim == 1 and bool(torch.isfinite(self.unit).all()) and isfinite(self.origin)
+        if not finite or abs(float(self.unit.double().norm()) - 1.0) > 1e-4:
             raise DirectionError(f"The {self.method} direction at {self.site} is not a finite vector of length one.")
-        if not self.scale > 0:
+        if not 0 < self.scale < inf:
             raise DirectionError(f"The {self.method} direction at {self.site} has no extent (scale {self.scale}).")
 
     @classmethod
@@ -94,19 +115,20 @@ class Direction:
 
     def save(self, path: Path) -> Path:
         """Write it as safetensors, whole or not at all."""
-        about = {
-            "kind": _KIND,
-            "origin": self.origin,
-            "scale": self.scale,
-            "site": str(self.site),
-            "position": self.position,
-            "method": self.method,
-            "model_name": self.model_name,
-            "model_digest": self.model_digest,
-            "quality": dict(self.quality),
-        }
+        about = _About(
+            kind=_KIND,
+            origin=self.origin,
+            scale=self.scale,
+            site=str(self.site),
+            position=self.position,
+            method=self.method,
+            model_name=self.model_name,
+            model_digest=self.model_digest,
+            quality=dict(self.quality),
+            seen=sorted(self.seen),
+        )
         with writing(path) as draft:
-            save_file({"unit": self.unit.contiguous()}, draft, metadata={"direction": json.dumps(about)})
+            save_file({"unit": self.unit.contiguous()}, draft, metadata={"direction": about.model_dump_json()})
         return path
 
     @classmethod
@@ -117,11 +139,13 @@ class Direction:
             raise DirectionError(f"There is no direction at {file}; give a direction file or a finished find run.")
         try:
             with safe_open(file, framework="pt") as tensors:
-                about = json.loads((tensors.metadata() or {})["direction"])
-                unit = tensors.get_tensor("unit").float()
-            site, kind = Site.parse(about.pop("site")), about.pop("kind")
-        except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+                about = _About.model_validate_json((tensors.metadata() or {})["direction"])
+                # Copied, for a sum may round differently where its terms begin at another byte of memory.
+                unit = tensors.get_tensor("unit").float().clone()
+            site = Site.parse(about.site)
+        except (SafetensorError, KeyError, OSError, UsageError) as error:
             raise DirectionError(f"{file} is not a direction file, or is damaged ({error}); find it again.") from error
-        if kind != _KIND:
-            raise DirectionError(f"{file} is not a direction file; find it again.")
-        return cls(unit=unit, site=site, **about)
+        except ValidationError as error:
+            raise DirectionError(f"{file} is damaged ({first_fault(error)}); find it again.") from error
+        held = about.model_dump(exclude={"kind", "site", "seen"})
+        return cls(unit=unit, site=site, seen=frozenset(about.seen), **held)

@@ -36,6 +36,7 @@ def extract_directions(
     """
     extract = extractors[method]
     positions: tuple[int | None, ...] = positive.positions or (None,)
+    seen = frozenset(positive.prompt_digests + negative.prompt_digests)
     found: dict[Place, Direction] = {}
     for site in track(positive.sites, "Extracting directions"):
         for position in positions:
@@ -50,6 +51,7 @@ def extract_directions(
                     method=method,
                     model_name=subject.name,
                     model_digest=subject.digest,
+                    seen=seen,
                 )
     if not found:
         raise DirectionError("The two classes are the same at every place; check that the prompts differ.")

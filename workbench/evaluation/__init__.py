@@ -1,6 +1,7 @@
 """What an edit changed: judged replies, divergence from the base model, and the comparison of conditions."""
 
 from workbench.evaluation.comparison import Comparison, Evaluation, Measured
+from workbench.evaluation.holdout import unseen
 from workbench.evaluation.judges import Judge
 from workbench.evaluation.measuring import evaluate, measure
 from workbench.evaluation.outcomes import Outcome, is_broken
@@ -18,4 +19,5 @@ __all__ = [
     "measure",
     "record_evaluation",
     "rederive",
+    "unseen",
 ]

@@ -1,7 +1,7 @@
 """Conditions side by side: what each said, and how it differs from the baseline on the same prompts."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
@@ -77,10 +77,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Every condition on every set; the first condition is the baseline."""
+    """Every condition on every set; the first condition is the baseline.
+
+    `matches` holds, for each control, its directions' mean squared projection as a share of the real ones'.
+    """
 
     measured: tuple[Measured, ...]
     judge: str = "phrase"
+    matches: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Evaluation({', '.join(self.conditions)}; judge {self.judge})"
@@ -117,6 +121,7 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         return {
             "judge": self.judge,
+            "control_match": {name: list(ratios) for name, ratios in self.matches.items()},
             "scores": [score.model_dump() for score in self.scores()],
             "comparisons": [comparison.to_json() for comparison in self.comparisons()],
         }

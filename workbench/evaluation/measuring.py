@@ -8,10 +8,11 @@ from collections.abc import Mapping
 
 from workbench.errors import UsageError
 from workbench.evaluation.comparison import BASELINE, Evaluation, Judged, Measured
+from workbench.evaluation.holdout import unseen
 from workbench.evaluation.judges import judges
 from workbench.evaluation.metrics import first_token_kl
 from workbench.generation import generate
-from workbench.interventions import Recipe, random_control
+from workbench.interventions import Recipe, match_ratios, random_control
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs, Prompts
 from workbench.runs import RunFolder, note
@@ -34,7 +35,7 @@ def evaluate(
     if not len(recipe):
         raise UsageError("There is nothing to evaluate: the recipe is empty; give a direction to ablate or add.")
     recipe.check_fits(subject)
-    control = random_control(subject, recipe, prompts.positive, seed)
+    control = random_control(subject, recipe, prompts.positive, seed, batch_size=batch_size)
     conditions = {BASELINE: Recipe(), "treated": recipe, "random control": control}
     return measure(
         subject,
@@ -57,7 +58,8 @@ def measure(
     judge: str = "phrase",
     folder: RunFolder | None = None,
 ) -> Evaluation:
-    """Every condition on both sides of `prompts`."""
+    """Every condition on both sides of `prompts`, without those that a direction was found with."""
+    prompts = unseen(prompts, conditions.values())
     known = {(part.condition, part.asked): part for part in _stored(folder)}
     measured = []
     for asked, texts in (("harmful", prompts.positive), ("harmless", prompts.negative)):
@@ -69,11 +71,12 @@ def measure(
                 if folder is not None:
                     folder.log(REPLIES, part.model_dump(mode="json"))
             measured.append(part)
-    return Evaluation(tuple(measured), judge)
+    matches = {name: match_ratios(recipe) for name, recipe in conditions.items()}
+    return Evaluation(tuple(measured), judge, {name: ratios for name, ratios in matches.items() if ratios})
 
 
 def _stored(folder: RunFolder | None) -> list[Measured]:
-    return [] if folder is None else [Measured.model_validate(row) for row in folder.journal(REPLIES)]
+    return [] if folder is None else folder.journal(REPLIES, Measured)
 
 
 def _measure(

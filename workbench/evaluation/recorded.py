@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from workbench.evaluation.holdout import unseen
 from workbench.evaluation.measuring import evaluate
 from workbench.interventions import Recipe
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs
-from workbench.runs import RunFolder, RunManifest, note
+from workbench.runs import RunFolder, RunManifest, note, write_text
 
 
 def record_evaluation(
@@ -22,6 +23,7 @@ def record_evaluation(
 ) -> RunFolder:
     """Evaluate a recipe into a run folder; a finished run of the same identity is handed back as it is."""
     recipe.check_fits(subject)
+    prompts = unseen(prompts, [recipe])
     settings = {
         "recipe": recipe.to_json(),
         "max_new_tokens": max_new_tokens,
@@ -47,6 +49,6 @@ def record_evaluation(
             folder=folder,
         )
     recipe.save(folder.path / "recipe.json")
-    evaluation.plot().write_html(folder.path / "refusals.html", include_plotlyjs=True)
+    write_text(folder.path / "refusals.html", evaluation.plot().to_html(include_plotlyjs=True))
     folder.finish(evaluation.to_json() | {"recipe": str(recipe)}, evaluation.scores())
     return folder

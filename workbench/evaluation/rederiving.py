@@ -10,8 +10,7 @@ def rederive(folder: RunFolder) -> list[str]:
     """What does not come out as it is recorded, one sentence each; empty where all does."""
     judge = judges[str(folder.manifest.settings.get("judge", "phrase"))]
     faults, measured = [], []
-    for row in folder.journal(REPLIES):
-        part = Measured.model_validate(row)
+    for part in folder.journal(REPLIES, Measured):
         again = tuple(r.model_copy(update={"outcome": judge(r.prompt, r.reply)}) for r in part.replies)
         changed = sum(a.outcome != b.outcome for a, b in zip(part.replies, again, strict=True))
         if changed:

@@ -19,7 +19,7 @@ from workbench.generation.replies import Replies, Reply
 from workbench.generation.sampling import Sampling
 from workbench.interventions import Recipe, steered
 from workbench.models import Batch, Layout, Subject, token_rows
-from workbench.prompts import Prompt, Prompts
+from workbench.prompts import Prompts
 from workbench.runs import track
 
 SHRINK_AT = 0.9  # of the rows still talking, the others leave
@@ -46,12 +46,8 @@ def generate(
     sampling = Sampling(temperature, top_p, seed)
     if max_new_tokens < 1 or batch_size < 1:
         raise UsageError("max_new_tokens and batch_size must be at least 1.")
-    rows = token_rows(subject, asked)
-    order = sorted(range(len(rows)), key=lambda index: (len(rows[index]), index))
     replies: dict[int, Reply] = {}
-    groups = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    for group in groups:
-        batch = subject.batch([rows[index] for index in group], reserve=max_new_tokens)
+    for group, batch in subject.batches(token_rows(subject, asked), batch_size, reserve=max_new_tokens):
         mine = recipe if isinstance(recipe, Recipe) or recipe is None else [recipes[i] for i in group]
         digests = [asked[index].digest for index in group]
         with steered(subject, mine):
@@ -149,7 +145,7 @@ def _as_prompts(prompts: Prompts | Sequence[str] | str) -> Prompts:
     if isinstance(prompts, Prompts):
         return prompts
     listed = [prompts] if isinstance(prompts, str) else list(prompts)
-    return Prompts(tuple(Prompt(text=text) for text in listed))
+    return Prompts.of(listed)
 
 
 def _one_each(recipe: Recipe | Sequence[Recipe] | None, n: int) -> list[Recipe]:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.errors import UsageError
+from workbench.errors import ModelError, UsageError
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,17 @@ class Sampling:
         self, logits: Float[Tensor, "batch vocab"], generators: Sequence[torch.Generator]
     ) -> Int[Tensor, " batch"]:
         """The next token of each row."""
+        largest, greedy = logits.max(dim=-1)
+        if not torch.isfinite(largest).all():
+            raise ModelError(
+                "The model's logits are not finite numbers, so there is no next token; use a weaker strength, or "
+                "--dtype float32."
+            )
         if self.temperature == 0.0:
-            return logits.argmax(dim=-1)
-        probabilities = torch.softmax(logits.double().cpu() / self.temperature, dim=-1)
+            return greedy
+        # Shifted before it is divided, so that no temperature is too small.
+        shifted = logits.double().cpu() - largest.double().cpu()[:, None]
+        probabilities = torch.softmax(shifted / self.temperature, dim=-1)
         drawn = [
             torch.multinomial(_nucleus(row, self.top_p), 1, generator=generator)
             for row, generator in zip(probabilities, generators, strict=True)

@@ -1,6 +1,6 @@
 """Changing the model as it runs: edits, where they are placed, recipes of them, and the one steering context."""
 
-from workbench.interventions.controls import random_control
+from workbench.interventions.controls import match_ratios, random_control
 from workbench.interventions.edit import Edit, control
 from workbench.interventions.edits.ablate import Ablate
 from workbench.interventions.edits.add import Add
@@ -8,4 +8,4 @@ from workbench.interventions.placement import Placement
 from workbench.interventions.recipe import Recipe
 from workbench.interventions.steering import steered
 
-__all__ = ["Ablate", "Add", "Edit", "Placement", "Recipe", "control", "random_control", "steered"]
+__all__ = ["Ablate", "Add", "Edit", "Placement", "Recipe", "control", "match_ratios", "random_control", "steered"]

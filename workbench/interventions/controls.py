@@ -14,8 +14,12 @@ from workbench.interventions.recipe import Recipe
 from workbench.models import Subject, post_instruction_length
 from workbench.prompts import Prompts
 
+_RATIO = "match_ratio"
 
-def random_control(subject: Subject, recipe: Recipe, prompts: Prompts, seed: int = 0) -> Recipe:
+
+def random_control(
+    subject: Subject, recipe: Recipe, prompts: Prompts, seed: int = 0, *, batch_size: int = 32
+) -> Recipe:
     """`recipe` with every direction replaced by a matched random one, orthogonal to it."""
     drawn: dict[tuple[str, str], Direction] = {}
 
@@ -25,7 +29,7 @@ def random_control(subject: Subject, recipe: Recipe, prompts: Prompts, seed: int
         def change(direction: Direction) -> Direction:
             key = (direction.digest, match)
             if key not in drawn:
-                drawn[key] = _random_like(subject, direction, match, prompts, seed + len(drawn))
+                drawn[key] = _random_like(subject, direction, match, prompts, batch_size, seed + len(drawn))
             return drawn[key]
 
         return replace(placement, edit=placement.edit.mapped(change))
@@ -33,12 +37,26 @@ def random_control(subject: Subject, recipe: Recipe, prompts: Prompts, seed: int
     return recipe.mapped(swap)
 
 
-def _random_like(subject: Subject, direction: Direction, match: str, prompts: Prompts, seed: int) -> Direction:
+def match_ratios(control: Recipe) -> list[float]:
+    """How much of the real directions' mean squared projection those of a control have; 1 is an exact match."""
+    return [d.quality[_RATIO] for d in control.directions if _RATIO in d.quality]
+
+
+def _random_like(
+    subject: Subject, direction: Direction, match: str, prompts: Prompts, batch_size: int, seed: int
+) -> Direction:
     ratio = 1.0
     if match == "norm":
         unit = random_unit(direction.unit, seed)
     else:
-        window = range(-post_instruction_length(subject) - 1, 0)
-        moments = capture_moments(subject, prompts, sites=[direction.site], positions=list(window), with_second=True)
+        window = range(-post_instruction_length(subject, prompts[0].thinking) - 1, 0)
+        moments = capture_moments(
+            subject,
+            prompts,
+            sites=[direction.site],
+            positions=list(window),
+            batch_size=batch_size,
+            with_second=True,
+        )
         unit, ratio = matched_random(direction.unit, moments.second, seed)
-    return replace(direction, unit=unit, method=f"random ({match} matched)", quality={"match_ratio": ratio})
+    return replace(direction, unit=unit, method=f"random ({match} matched)", quality={_RATIO: ratio})

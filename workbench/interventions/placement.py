@@ -25,7 +25,7 @@ from workbench.interventions.edit import Edit, SiteSpec
 from workbench.models import STREAMS, WRITERS, Layout, Site, Subject
 
 SCOPES = ("all", "prompt", "last", "generated")
-_WINDOW = re.compile(r"(\d+):(\d+)")
+_WINDOW = re.compile(r"(\d{1,9}):(\d{1,9})")
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Placement:
         for spec in self.sites:
             _check_spec(spec)
         if self.tokens not in SCOPES and _WINDOW.fullmatch(self.tokens) is None:
+            # The digits are bounded, so that no number overflows a tensor.
             raise RecipeError(f"There is no token scope {self.tokens!r}; use {', '.join(SCOPES)} or FROM:TO.")
 
     @classmethod
@@ -58,11 +59,11 @@ class Placement:
 
     def resolve(self, subject: Subject) -> tuple[Site, ...]:
         """The places meant in this model; RecipeError where one is not there."""
-        found = dict.fromkeys(site for spec in self.sites for site in _sites(spec, subject.n_layers))
-        for site in found:
-            if site.layer >= subject.n_layers:
-                raise RecipeError(f"{self}: no site {site} in {subject.name}; it has layers 0-{subject.n_layers - 1}.")
-        return tuple(found)
+        for spec in self.sites:
+            last = max(map(int, re.findall(r"\d+", spec)), default=0)
+            if last >= subject.n_layers:
+                raise RecipeError(f"{self}: no layer {last} in {subject.name}; it has layers 0-{subject.n_layers - 1}.")
+        return tuple(dict.fromkeys(site for spec in self.sites for site in _sites(spec, subject.n_layers)))
 
     def mask(self, layout: Layout) -> Bool[Tensor, "batch pos"] | None:
         """Which tokens of the running pass are edited; None where all are."""
@@ -79,9 +80,9 @@ class Placement:
 
 
 def _check_spec(spec: str) -> None:
-    if spec == "all" or spec in STREAMS or re.fullmatch(r"\d+(-\d+)?", spec):
+    if spec == "all" or spec in STREAMS or re.fullmatch(r"\d{1,9}(-\d{1,9})?", spec):
         return
-    if found := re.fullmatch(r"\d+\.([a-z_]+)", spec):
+    if found := re.fullmatch(r"\d{1,9}\.([a-z_]+)", spec):
         if found[1] in STREAMS:
             return
         raise RecipeError(f"There is no stream {found[1]!r} in the site {spec!r}; there are: {', '.join(STREAMS)}.")

@@ -8,14 +8,41 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from workbench.directions import Direction
-from workbench.errors import RecipeError
+from workbench.errors import RecipeError, first_fault
 from workbench.interventions.edit import Edit, edits
 from workbench.interventions.placement import Placement
 from workbench.models import Subject
 from workbench.runs import digest_json, read_json, write_json
 
 SCHEMA = 1
+
+
+class _Reference(BaseModel):
+    """A direction, by its digest."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    direction: str
+
+
+class _PlacementForm(BaseModel):
+    """A placement as it is written down."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    edit: str
+    arguments: dict[str, float | _Reference]
+    sites: list[str]
+    tokens: str = "all"
+
+
+class _RecipeForm(BaseModel):
+    """A recipe as it is written down."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    schema_version: int
+    placements: list[_PlacementForm]
 
 
 @dataclass(frozen=True)
@@ -62,12 +89,14 @@ class Recipe:
     @classmethod
     def from_json(cls, value: Any, directions: Callable[[str], Direction]) -> "Recipe":
         """Rebuild from `to_json`; `directions` finds a direction by its digest."""
-        if not isinstance(value, dict) or not isinstance(value.get("placements"), list):
-            raise RecipeError("This is not a recipe: expected a JSON object with a list of placements.")
-        if value.get("schema_version", 0) > SCHEMA:
+        newest = value.get("schema_version") if isinstance(value, dict) else None
+        if isinstance(newest, int) and newest > SCHEMA:
             raise RecipeError("The recipe was written by a newer workbench; update to read it.")
-        rows = enumerate(value["placements"], start=1)
-        return cls(tuple(_placement(number, row, directions) for number, row in rows))
+        try:
+            form = _RecipeForm.model_validate(value)
+        except ValidationError as error:
+            raise RecipeError(f"This is not a recipe ({first_fault(error)}); write it again.") from None
+        return cls(tuple(_placement(number, row, directions) for number, row in enumerate(form.placements, start=1)))
 
     def save(self, path: Path) -> Path:
         """Write the JSON, and the directions beside it."""
@@ -106,13 +135,17 @@ def _placement_json(placement: Placement) -> dict[str, Any]:
     }
 
 
-def _placement(number: int, row: Any, directions: Callable[[str], Direction]) -> Placement:
+def _placement(number: int, row: "_PlacementForm", directions: Callable[[str], Direction]) -> Placement:
+    kind: type[Edit] = edits[row.edit]
+    arguments = {k: directions(v.direction) if isinstance(v, _Reference) else v for k, v in row.arguments.items()}
+    mixed = [
+        item.name
+        for item in fields(kind)
+        if item.name in arguments and isinstance(arguments[item.name], Direction) != (item.type is Direction)
+    ]
     try:
-        kind: type[Edit] = edits[row["edit"]]
-        arguments = {
-            name: directions(value["direction"]) if isinstance(value, dict) else value
-            for name, value in row["arguments"].items()
-        }
-        return Placement(kind(**arguments), tuple(row["sites"]), row["tokens"])
-    except (KeyError, TypeError, AttributeError) as error:
+        if mixed:
+            raise TypeError(f"a number stands for a direction, or the other way round: {', '.join(mixed)}")
+        return Placement(kind(**arguments), tuple(row.sites), row.tokens)
+    except (TypeError, AttributeError) as error:
         raise RecipeError(f"Part {number} of the recipe is not a placement ({error}); write it again.") from error

@@ -6,7 +6,10 @@ that their ends have in common. So they are right for any template, also where t
 letter of the text with what follows.
 """
 
+import json
+import re
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from jinja2.exceptions import TemplateError
@@ -17,6 +20,12 @@ if TYPE_CHECKING:
     from workbench.models.subject import Subject
 
 Message = dict[str, str]
+
+# Some templates write today's date; here it is always this one, so that a run can be repeated on another day.
+TODAY = datetime(2024, 7, 26)
+_DATES = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
+# A template is a program, and fails in a program's ways.
+_TEMPLATE_FAULTS = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
 
 # Different first and last words, letters and punctuation, so that a common end can only be the template's.
 _PROBES = ("How do plants grow?", "List three rivers", "Write about summer.", "Why is it so 7")
@@ -36,12 +45,18 @@ def render(subject: "Subject", messages: Sequence[Message], *, prefill: str = ""
             "give a Jinja template with --chat-template."
         )
     options: dict[str, Any] = {} if thinking is None else {"enable_thinking": thinking}
+    if isinstance(tokenizer.chat_template, str):
+        options["chat_template"] = _DATES.sub(_on_the_day, tokenizer.chat_template)
     try:
         text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True, **options)
-    except TemplateError as error:
+    except _TEMPLATE_FAULTS as error:
         roles = ", ".join(message["role"] for message in messages)
-        raise PromptError(f"The chat template of {subject.name} refuses the roles {roles}: {error}.") from error
+        raise PromptError(f"The chat template of {subject.name} fails on the roles {roles}: {error}.") from error
     return str(text) + prefill
+
+
+def _on_the_day(call: re.Match[str]) -> str:
+    return json.dumps(TODAY.strftime(call[2]))
 
 
 def encode(subject: "Subject", text: str) -> list[int]:
@@ -50,17 +65,12 @@ def encode(subject: "Subject", text: str) -> list[int]:
     return [int(token) for token in ids]
 
 
-def post_instruction_length(subject: "Subject") -> int:
-    """How many template tokens stand between the user's text and the reply."""
-    rows = [encode(subject, render(subject, [{"role": "user", "content": text}])) for text in _PROBES]
+def post_instruction_length(subject: "Subject", thinking: bool | None = None) -> int:
+    """How many template tokens stand between the user's text and the reply; 0 where the template writes none."""
+    rows = [encode(subject, render(subject, [{"role": "user", "content": t}], thinking=thinking)) for t in _PROBES]
     common = 0
     while common < min(len(row) for row in rows) and len({row[-1 - common] for row in rows}) == 1:
         common += 1
-    if common == 0:
-        raise ModelError(
-            f"The chat template of {subject.name} writes nothing after the user's text, so there is no "
-            "post-instruction position; give positions such as -1 yourself."
-        )
     return common
 
 

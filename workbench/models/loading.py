@@ -21,6 +21,8 @@ from workbench.models.subject import Subject
 
 # Largest allowed gap between bridge and plain model, as a share of the largest logit.
 PARITY = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 2e-2}
+# What transformers raises on a folder that is no model, or a broken one.
+_UNREADABLE = (OSError, ValueError, LookupError, RuntimeError, AttributeError, TypeError, ArithmeticError)
 _PARITY_TEXT = "The quick brown fox jumps over the lazy dog, and 17 + 25 = 42."
 
 
@@ -43,7 +45,7 @@ def open_model(
     """
     if quantisation not in (None, "4bit", "8bit"):
         raise UsageError(f"Quantisation is 4bit or 8bit, not {quantisation!r}.")
-    place = torch.device(device) if device is not None else default_device()
+    place = _device(device) if device is not None else default_device()
     precision = _dtype(dtype) if dtype is not None else default_dtype(place)
     if (device_map or quantisation) and not torch.cuda.is_available():
         raise UsageError("device_map and quantisation need a CUDA GPU, and there is none; leave them out.")
@@ -77,9 +79,20 @@ def default_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
+def _device(device: str) -> torch.device:
+    try:
+        found = torch.device(device)
+        torch.zeros(1, device=found).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError):
+        here = default_device().type
+        raise UsageError(f"There is no device {device!r} on this machine; leave it out to use {here}.") from None
+    return found
+
+
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:
-    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if found not in PARITY:
+    named = {str(known).removeprefix("torch."): known for known in PARITY}
+    found = named.get(dtype) if isinstance(dtype, str) else dtype
+    if found is None or found not in PARITY:
         raise UsageError(f"dtype {dtype!r} is not supported; use float32, bfloat16 or float16.")
     return found
 
@@ -87,6 +100,7 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
 @contextmanager
 def _reading(source: Source) -> Iterator[None]:
     """Turn what transformers and safetensors raise on bad files into one sentence."""
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     try:
@@ -95,7 +109,7 @@ def _reading(source: Source) -> Iterator[None]:
         raise ModelError(
             f"A safetensors file in {source.folder} is truncated or damaged ({error}); fetch it again."
         ) from error
-    except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+    except (*_UNREADABLE, StrictDataclassError) as error:
         reason = str(error).strip().splitlines()[0][:240] if str(error).strip() else type(error).__name__
         raise ModelError(f"The model in {source.folder} could not be read: {reason}") from error
 

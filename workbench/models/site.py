@@ -44,7 +44,7 @@ class Site:
     @classmethod
     def parse(cls, text: str) -> "Site":
         """Read `12.resid_pre`."""
-        found = re.fullmatch(r"(\d+)\.([a-z_]+)", text.strip())
+        found = re.fullmatch(r"(\d{1,9})\.([a-z_]+)", text.strip())
         if found is None:
             raise UsageError(f"{text!r} is not a site; write LAYER.STREAM, such as 12.resid_pre.")
         return cls(int(found[1]), found[2])

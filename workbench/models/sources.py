@@ -13,7 +13,7 @@ from pathlib import Path
 
 from workbench.errors import ModelError, UsageError
 from workbench.models.catalog import CatalogEntry, catalog, find_entry
-from workbench.models.conversion import converted, joined
+from workbench.models.conversion import converted, converted_from_parts
 from workbench.runs import digest_json, remembered_digest
 
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
@@ -48,8 +48,7 @@ def _from_entry(entry: CatalogEntry, dtype: str) -> Source:
     parts = entry.wheels.parts() if entry.wheels is not None else None
     if entry.wheels is None or parts is None:
         return _from_hub(entry.hub, revision=entry.revision, entry=entry)
-    with joined(parts, entry.wheels.sha256, entry.wheels.bytes, dtype) as gguf:
-        folder = converted(gguf, entry.wheels.sha256, dtype)
+    folder = converted_from_parts(parts, entry.wheels.sha256, entry.wheels.bytes, dtype)
     return Source(entry.name, folder, entry.wheels.sha256, "installed wheels")
 
 

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -57,13 +58,17 @@ class Subject:
         """The architecture family, as its configuration names it (qwen2, llama, gemma3_text, ...)."""
         return str(self.bridge.original_model.config.model_type)
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, str]:
         """What a manifest records of the model: all of it that decides what the model says."""
         dtype = str(self.dtype).removeprefix("torch.")
-        template = digest_json(getattr(self.tokenizer, "chat_template", None))[:16]
-        named = {"name": self.name, "digest": self.digest}
-        return named | {"dtype": dtype, "device": str(self.device), "template": template}
+        fast = getattr(self.tokenizer, "backend_tokenizer", None)
+        vocabulary = fast.to_str() if fast is not None else self.tokenizer.get_vocab()
+        speech = {
+            "template": digest_json(getattr(self.tokenizer, "chat_template", None))[:16],
+            "tokenizer": digest_json([vocabulary, sorted(self.end_tokens)])[:16],
+        }
+        return {"name": self.name, "digest": self.digest, "dtype": dtype, "device": str(self.device)} | speech
 
     @property
     def end_tokens(self) -> frozenset[int]:
@@ -85,19 +90,42 @@ class Subject:
         if not 0 <= site.layer < self.n_layers:
             raise UsageError(f"No site {site} in {self.name}; it has layers 0-{self.n_layers - 1}.")
 
-    def batch(self, rows: Sequence[Sequence[int]], reserve: int = 0) -> Batch:
-        """A left-padded batch of token rows, with room for `reserve` more tokens in the context."""
+    def batch(self, rows: Sequence[Sequence[int]]) -> Batch:
+        """A left-padded batch of token rows."""
+        self._check_rows(rows, 0)
+        return Batch.from_rows(rows, self.pad_token, self.device)
+
+    def batches(self, rows: Sequence[Sequence[int]], size: int, reserve: int = 0) -> list[tuple[list[int], Batch]]:
+        """Batches of rows of like length, with the numbers of the rows in each: little padding is computed.
+
+        Raises PromptError where a row, with `reserve` more tokens, does not fit the context.
+        """
+        self._check_rows(rows, reserve)
+        order = sorted(range(len(rows)), key=lambda index: (len(rows[index]), index))
+        groups = [order[start : start + size] for start in range(0, len(order), size)]
+        return [(g, Batch.from_rows([rows[i] for i in g], self.pad_token, self.device)) for g in groups]
+
+    def _check_rows(self, rows: Sequence[Sequence[int]], reserve: int) -> None:
         if not rows:
             raise PromptError("There are no prompts to run; give at least one.")
-        for number, row in enumerate(rows):
+        if reserve >= self.context_length:
+            raise UsageError(
+                f"A reply of {reserve} tokens does not fit {self.name}, which reads at most {self.context_length}; "
+                "ask for fewer with --max-new-tokens."
+            )
+        for number, row in enumerate(rows, start=1):
             if not row:
-                raise PromptError(f"Prompt {number + 1} has no tokens; give it some text.")
+                raise PromptError(f"Prompt {number} has no tokens; give it some text.")
             if len(row) + reserve > self.context_length:
+                more = f" and {reserve} more are asked for" if reserve else ""
                 raise PromptError(
-                    f"Prompt {number + 1} has {len(row)} tokens and {reserve} more are asked for, but {self.name} "
+                    f"Prompt {number} (ending in {self._end_of(row)!r}) has {len(row)} tokens{more}, but {self.name} "
                     f"reads at most {self.context_length}; shorten it."
                 )
-        return Batch.from_rows(rows, self.pad_token, self.device)
+
+    def _end_of(self, row: Sequence[int]) -> str:
+        """The last words of a row, by which a person finds the prompt again."""
+        return str(self.tokenizer.decode(row[-60:], skip_special_tokens=True)).strip()[-40:]
 
     def logits(self, batch: Batch, last_only: bool = False) -> Float[Tensor, "batch pos vocab"]:
         """Logits of a batch, at every position or at the last alone (`pos` is then 1)."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from workbench.errors import PromptError
+from workbench.errors import PromptError, first_fault
 from workbench.prompts import builtin
 from workbench.prompts.prompt import Prompt, Prompts
 from workbench.prompts.public import PUBLIC, load_public
@@ -65,14 +65,21 @@ def _rows(path: Path, text: str) -> list[Any]:
     if suffix == ".txt":
         return [{COLUMN: line.rstrip("\r")} for line in text.split("\n") if line.strip()]
     if suffix == ".csv":
-        return [dict(row) for row in csv.DictReader(io.StringIO(text))]
+        return _csv_rows(path, text)
     try:
         values = json.loads(text) if suffix == ".json" else _json_lines(text)
-    except json.JSONDecodeError as error:
-        raise PromptError(f"{path} is not valid JSON: {error}.") from None
+    except (ValueError, RecursionError) as error:
+        raise PromptError(f"{path} is not valid JSON: {error}; mend it.") from None
     if not isinstance(values, list):
         raise PromptError(f"{path} must hold a JSON list of prompts, not {type(values).__name__}.")
     return [{COLUMN: value} if isinstance(value, str) else value for value in values]
+
+
+def _csv_rows(path: Path, text: str) -> list[Any]:
+    try:
+        return [dict(row) for row in csv.DictReader(io.StringIO(text, newline=""))]
+    except csv.Error as error:
+        raise PromptError(f"{path} is not valid CSV: {error}; mend it, or give a .jsonl file.") from None
 
 
 def _json_lines(text: str) -> list[Any]:
@@ -81,8 +88,8 @@ def _json_lines(text: str) -> list[Any]:
         if line.strip():
             try:
                 found.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise json.JSONDecodeError(f"line {number}: {error.msg}", error.doc, error.pos) from None
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"line {number}: {error}") from None
     return found
 
 
@@ -94,6 +101,4 @@ def _prompt(path: Path, number: int, row: Any, label: str | None) -> Prompt:
     try:
         return Prompt(text=row[COLUMN], **({"label": label} | fields))
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"])
-        raise PromptError(f"{path}, row {number}, field {where}: {fault['msg']}; mend the row.") from None
+        raise PromptError(f"{path}, row {number}, field {first_fault(error)}; mend the row.") from None

@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import Literal, overload
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from workbench.errors import PromptError
+from workbench.errors import PromptError, first_fault
 from workbench.runs import digest_json
 
 
@@ -47,6 +47,13 @@ class Prompt(BaseModel):
             raise ValueError("a prompt is empty")
         return text
 
+    @field_validator("text", "system", "prefill")
+    @classmethod
+    def _is_text(cls, text: str | None) -> str | None:
+        if text is not None and any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError("it holds bytes that are not UTF-8")
+        return text
+
     @property
     def messages(self) -> list[dict[str, str]]:
         """The conversation as role and content, ready for a chat template."""
@@ -60,6 +67,13 @@ class Prompt(BaseModel):
         return digest_json([self.messages, self.prefill, self.thinking])
 
 
+def _made(name: str, **fields: object) -> Prompt:
+    try:
+        return Prompt.model_validate(fields)
+    except ValidationError as error:
+        raise PromptError(f"A prompt of {name} cannot be used ({first_fault(error)}); mend it.") from None
+
+
 @dataclass(frozen=True)
 class Prompts(Sequence[Prompt]):
     """An ordered set of prompts."""
@@ -70,7 +84,7 @@ class Prompts(Sequence[Prompt]):
     @classmethod
     def of(cls, texts: Sequence[str], label: str | None = None, name: str = "prompts") -> "Prompts":
         """Prompts from plain texts."""
-        return cls(tuple(Prompt(text=text, label=label) for text in texts), name)
+        return cls(tuple(_made(name, text=text, label=label) for text in texts), name)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -93,6 +107,10 @@ class Prompts(Sequence[Prompt]):
     @cached_property
     def digest(self) -> str:
         return digest_json([prompt.digest for prompt in self.items])
+
+    def changed(self, **fields: object) -> "Prompts":
+        """The prompts with these fields of every one replaced, such as `system`."""
+        return Prompts(tuple(_made(self.name, **(prompt.model_dump() | fields)) for prompt in self), self.name)
 
     def pick(self, indices: Sequence[int]) -> "Prompts":
         """The prompts at `indices`, in that order."""

@@ -52,10 +52,15 @@ def writing(target: Path) -> Iterator[Path]:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with writing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all."""
-    with writing(path) as draft:
-        draft.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -64,7 +69,9 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"There is no file {path}; check the path.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror or error}; check the path.") from error
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is not readable JSON ({error}); remove it and run again.") from error
 
 
@@ -87,16 +94,12 @@ def read_lines(path: Path) -> list[Any]:
     """The JSON lines of a journal; a last line that a kill cut short is left out."""
     if not path.exists():
         return []
-    rows = []
     # Split at newlines alone: a reply may hold other line separators.
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-        if not line:
-            continue
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+    lines = path.read_bytes().split(b"\n")[:-1]
+    try:
+        return [json.loads(line) for line in lines]
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged ({error}); remove its folder and run again.") from error
 
 
 def _move(draft: Path, target: Path) -> None:

@@ -11,19 +11,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from workbench.errors import RunError
+from workbench.errors import RunError, first_fault
 from workbench.runs.files import append_line, read_json, read_lines, runs_root, write_json
 from workbench.runs.fingerprint import digest_file
 from workbench.runs.manifest import SCHEMA, RunManifest
+from workbench.runs.progress import note
 from workbench.statistics import Score
 
 MANIFEST = "manifest.json"
 RESULTS = "results.json"
+LOCK = ".lock"
+T = TypeVar("T")
 
 
 @dataclass
@@ -37,28 +40,42 @@ class RunFolder:
 
     def __post_init__(self) -> None:
         # One lock a path in this process; it is let go when nothing holds the folder any more.
-        self._lock = FileLock(self.path / ".lock", is_singleton=True)
+        self._lock = FileLock(self.path / LOCK, is_singleton=True)
 
     @classmethod
     def start(cls, manifest: RunManifest, out: Path | None = None, fresh: bool = False) -> "RunFolder":
         """Open the folder of this run: a new one, or the same run's where it was left (unless `fresh`)."""
         name = f"{manifest.command}-{_slug(manifest.model['name'])}-{manifest.identity[:8]}"
         path = out if out is not None else runs_root() / name
-        if (path / MANIFEST).exists():
+        if (path / MANIFEST).exists() and not fresh:
             found = cls.open(path)
-            if found.manifest.identity != manifest.identity:
+            if found.done and found.manifest.identity == manifest.identity:
+                return found
+        folder = cls(path, manifest)
+        folder._require_ours()
+        folder._claim()
+        try:
+            return folder._begin(fresh)
+        except BaseException:
+            folder._lock.release()
+            raise
+
+    def _begin(self, fresh: bool) -> "RunFolder":
+        """Go on with the run in this folder, or write its manifest; the folder is claimed."""
+        if (self.path / MANIFEST).exists():
+            found = RunFolder.open(self.path)
+            if found.manifest.identity == self.manifest.identity and not fresh:
+                return found
+            # A run that failed before its first result is nobody's loss: its corrected command may have the folder.
+            if found.manifest.identity != self.manifest.identity and (found.done or found._files()):
                 raise RunError(
-                    f"{path} holds another run ({found.manifest.command}, other settings or data); "
+                    f"{self.path} holds another run ({found.manifest.command}, other settings or data); "
                     "choose another folder with --out, or remove it."
                 )
-            if not fresh:
-                return found if found.done else found._claimed()
-            found._claimed()._release()
-            shutil.rmtree(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunError(f"{path} is there already and is not a run folder; choose another with --out.")
-        write_json(path / MANIFEST, manifest.model_dump(mode="json"))
-        return cls(path, manifest)._claimed()
+            self._empty()
+        self._require_ours()
+        write_json(self.path / MANIFEST, self.manifest.model_dump(mode="json"))
+        return self
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
@@ -72,15 +89,21 @@ class RunFolder:
         try:
             return cls(path, RunManifest.model_validate(value))
         except ValidationError as error:
-            raise RunError(f"{path / MANIFEST} is damaged ({error.error_count()} faults); run again.") from error
+            raise RunError(f"{path / MANIFEST} is damaged ({first_fault(error)}); run again.") from error
 
     @property
     def done(self) -> bool:
         return self.manifest.status == "done"
 
-    def journal(self, name: str) -> list[Any]:
-        """The rows written so far to a journal of this run."""
-        return read_lines(self.path / name)
+    def journal(self, name: str, shape: type[T]) -> list[T]:
+        """The rows written so far to a journal of this run, each of the given shape."""
+        try:
+            return TypeAdapter(list[shape]).validate_python(read_lines(self.path / name))  # type: ignore[valid-type]
+        except ValidationError as error:
+            raise RunError(
+                f"{self.path / name} is damaged (line {first_fault(error)}, counted from 0); remove the folder and run "
+                "again."
+            ) from error
 
     def log(self, name: str, row: Any) -> None:
         """Add a row to a journal."""
@@ -108,7 +131,7 @@ class RunFolder:
         self.manifest.artefacts = {file.name: digest_file(file) for file in self._files()}
         self.manifest.status = "done"
         write_json(self.path / MANIFEST, self.manifest.model_dump(mode="json"))
-        self._release()
+        self._lock.release(force=True)
 
     def changed_files(self) -> list[str]:
         """Names of artefacts that are missing or no longer have the recorded hash."""
@@ -118,30 +141,50 @@ class RunFolder:
             if not (self.path / name).exists() or digest_file(self.path / name) != recorded
         ]
 
-    def _claimed(self) -> "RunFolder":
-        """Self, with the folder locked against other processes; the lock dies with this one."""
+    def _require_ours(self) -> None:
+        """Raise RunError where the place holds something that no run has written."""
+        taken = self.path.exists() and not self.path.is_dir()
+        if self.path.is_dir() and not (self.path / MANIFEST).exists():
+            taken = any(file.name != LOCK for file in self.path.iterdir())
+        if taken:
+            raise RunError(f"{self.path} is there already and is not a run folder; choose another with --out.")
+
+    def _claim(self) -> None:
+        """Lock the folder against other processes; the lock dies with this one."""
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(blocking=False)
         except Timeout:
             raise RunError(
                 f"Another process is at work in {self.path}; wait for it, or choose another --out."
             ) from None
-        return self
-
-    def _release(self) -> None:
-        self._lock.release(force=True)
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be written ({error.strerror}); choose another with --out.") from error
 
     def _files(self) -> list[Path]:
-        hidden = (MANIFEST,)
+        """What the run has written so far, without its manifest."""
         return sorted(
-            f for f in self.path.iterdir() if f.is_file() and f.name not in hidden and not f.name.startswith(".")
+            f for f in self.path.iterdir() if f.is_file() and f.name != MANIFEST and not f.name.startswith(".")
         )
+
+    def _empty(self) -> None:
+        """Remove everything but the lock that we hold."""
+        for file in self.path.iterdir():
+            if file.is_dir():
+                shutil.rmtree(file)
+            elif file.name != LOCK:
+                file.unlink()
 
 
 def list_runs(root: Path | None = None) -> list[RunFolder]:
-    """All readable run folders below `root`, oldest first."""
+    """All readable run folders below `root`, oldest first; one that cannot be read is noted and left out."""
     base = root if root is not None else runs_root()
-    folders = [RunFolder.open(file.parent) for file in base.glob(f"*/{MANIFEST}")]
+    folders = []
+    for file in base.glob(f"*/{MANIFEST}"):
+        try:
+            folders.append(RunFolder.open(file.parent))
+        except RunError as error:
+            note(str(error))
     return sorted(folders, key=lambda folder: (folder.manifest.started, folder.path.name))
 
 

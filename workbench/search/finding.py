@@ -17,11 +17,11 @@ from workbench.activations import ActivationStore, Positions, capture
 from workbench.directions import Direction, extract_directions
 from workbench.errors import SearchError, UsageError
 from workbench.interventions import Recipe
-from workbench.models import Site, Subject
+from workbench.models import Site, Subject, token_rows
 from workbench.prompts import ContrastPairs, Prompts
 from workbench.runs import RunFolder, note
-from workbench.search.choosing import Choice, Row, choose, last_layer, pareto_front, relaxed_choice
-from workbench.search.refusal import RefusalTokens, batches, metric_of, refusal_tokens
+from workbench.search.choosing import SCORES, Choice, Row, choose, last_layer, pareto_front, relaxed_choice
+from workbench.search.refusal import RefusalTokens, metric_of, refusal_tokens
 from workbench.search.scoring import Candidates, Scorer, score_candidates
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def find_direction(
     """
     chosen = settings or SearchSettings()
     train, val = draw(pairs, validation, chosen)
-    tokens = refusal_tokens(subject, train.positive, chosen.refusal_starts)
+    tokens = refusal_tokens(subject, train.positive, chosen.refusal_starts, chosen.batch_size)
     note(f"Refusals begin with {', '.join(map(repr, tokens.texts))} ({tokens.source}).")
     kept_train, said_train = _filtered(subject, train, tokens, chosen, "train")
     kept_val, said_val = _filtered(subject, val, tokens, chosen, "validation")
@@ -141,8 +141,11 @@ def find_direction(
     scorer = Scorer.prepare(subject, kept_val, tokens.ids, chosen.batch_size)
     rows = score_candidates(scorer, candidates, folder)
     row, choice = choose_or_relax(rows, subject.n_layers, chosen)
-    scores = {name: float(row[name]) for name in ("refusal_score", "steering_score", "kl_div_score")}
-    direction = replace(candidates[row["position"], Site(row["layer"], "resid_pre")], quality=scores)
+    direction = replace(
+        candidates[row["position"], Site(row["layer"], "resid_pre")],
+        quality={name: float(row[name]) for name in SCORES},
+        seen=frozenset(p.digest for pairs in (train, val) for side in (pairs.positive, pairs.negative) for p in side),
+    )
     return Found(
         direction=direction,
         row=row,
@@ -220,7 +223,8 @@ def _capped(pairs: ContrastPairs, settings: SearchSettings) -> ContrastPairs:
 
 
 def _keep(subject: Subject, prompts: Prompts, tokens: RefusalTokens, batch_size: int, refused: bool) -> Prompts:
-    scores = metric_of(subject, batches(subject, prompts, batch_size), Recipe(), tokens.ids)
+    batches = subject.batches(token_rows(subject, prompts), batch_size)
+    scores = metric_of(subject, batches, Recipe(), tokens.ids)
     return prompts.pick([i for i, score in enumerate(scores) if (score > 0 if refused else score < 0)])
 
 

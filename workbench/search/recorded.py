@@ -4,15 +4,14 @@ from pathlib import Path
 
 from workbench.activations import ActivationStore
 from workbench.models import Subject
-from workbench.prompts import ContrastPairs, Prompts
-from workbench.runs import RunFolder, RunManifest, note, write_json
-from workbench.search.choosing import SCORES
+from workbench.prompts import ContrastPairs
+from workbench.runs import RunFolder, RunManifest, digest_json, note, write_text
+from workbench.search.choosing import SCORES, Row
 from workbench.search.finding import Found, SearchSettings, choose_or_relax, draw, find_direction
-from workbench.search.scoring import JOURNAL
+from workbench.search.scoring import JOURNAL, ScoredRow
 from workbench.statistics import Score
 
 DIRECTION = "direction.safetensors"
-SEEN = "seen.json"
 
 
 def record_find(
@@ -25,7 +24,7 @@ def record_find(
 ) -> RunFolder:
     """Find a direction into a run folder; a finished run of the same identity is handed back as it is."""
     chosen = settings or SearchSettings()
-    data = {"pairs": pairs.digest, "validation": validation.digest if validation else "held out"}
+    data = digests_of(draw(pairs, validation, chosen))
     manifest = RunManifest(command="find", settings=chosen.to_json(), model=subject.identity, data=data)
     folder = RunFolder.start(manifest, out)
     if folder.done:
@@ -34,17 +33,20 @@ def record_find(
     with folder.timed("find"):
         store = ActivationStore.default()
         found = find_direction(subject, pairs, validation=validation, settings=chosen, store=store, folder=folder)
-    keep_found(folder, found, draw(pairs, validation, chosen))
+    keep_found(folder, found)
     folder.finish(found.to_json(), scores_of(found))
     return folder
 
 
-def keep_found(folder: RunFolder, found: Found, used: tuple[ContrastPairs, ContrastPairs]) -> None:
-    """Write the direction, its figure, and the digests of every prompt that the search saw."""
+def digests_of(drawn: tuple[ContrastPairs, ContrastPairs]) -> dict[str, str]:
+    """The train and validation prompts that were drawn, as a manifest names them."""
+    return {"train": drawn[0].digest, "validation": drawn[1].digest}
+
+
+def keep_found(folder: RunFolder, found: Found) -> None:
+    """Write the direction and its figure."""
     found.direction.save(folder.path / DIRECTION)
-    sides: list[Prompts] = [side for pairs in used for side in (pairs.positive, pairs.negative)]
-    write_json(folder.path / SEEN, sorted({prompt.digest for side in sides for prompt in side}))
-    found.plot().write_html(folder.path / "tradeoff.html", include_plotlyjs=True)
+    write_text(folder.path / "tradeoff.html", found.plot().to_html(include_plotlyjs=True))
 
 
 def scores_of(found: Found) -> list[Score]:
@@ -61,8 +63,9 @@ def rederive_find(folder: RunFolder) -> list[str]:
     """What the stored scores of the candidates do not lead to again; empty where the choice is the same."""
     results = folder.results()
     recorded = results.get("find", results)
-    rows = folder.journal(JOURNAL)
-    if rows != recorded["evaluations"]:
+    rows: list[Row] = [*folder.journal(JOURNAL, ScoredRow)]
+    # By digest, for a score may be NaN, which is equal to nothing.
+    if digest_json(rows) != digest_json(recorded["evaluations"]):
         return ["The journal of candidates is not the table in the results."]
     settings = {k: folder.manifest.settings[k] for k in ("kl_max", "induce_min", "drop_last")}
     n_layers = int(recorded["n_layers"])

@@ -6,6 +6,7 @@ at the last position of the prompt, in float64, R being the first tokens of refu
 families that it studies; for any other, R is read off the model's own refusals.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ from workbench.errors import SearchError, UsageError
 from workbench.evaluation.judges.phrase import refuses
 from workbench.generation import generate
 from workbench.interventions import Recipe, steered
-from workbench.models import Batch, Subject, token_rows
+from workbench.models import Batch, Subject
 from workbench.prompts import Prompts
 
 FAMILIES = {"qwen": ("I", "As"), "gemma": ("I",), "llama": ("I",), "yi": ("I",)}
+_OWN_ARCHITECTURE = ("qwen", "gemma")  # the others' is shared: a Llama in its architecture may be anybody's model
 _EPSILON = 1e-8
 _LEAST_SHARE = 0.1  # of the model's refusals that a first token must begin, to count as one
 
@@ -41,22 +43,22 @@ def refusal_metric(logits: Float[Tensor, "batch vocab"], tokens: Sequence[int]) 
     return torch.log(probability + _EPSILON) - torch.log(1.0 - probability + _EPSILON)
 
 
-def refusal_tokens(subject: Subject, harmful: Prompts, given: Sequence[str] | None = None) -> RefusalTokens:
+def refusal_tokens(
+    subject: Subject, harmful: Prompts, given: Sequence[str] | None = None, batch_size: int = 32
+) -> RefusalTokens:
     """R for this model: what is `given`, the paper's for its family, or that of its own refusals."""
     if given:
         return _encoded(subject, given, "given")
     for family, starts in FAMILIES.items():
-        if subject.model_type.startswith(family):
+        if _is_of(subject, family):
             return _encoded(subject, starts, f"Arditi et al. 2024 for {family}")
-    return _from_own_refusals(subject, harmful.sample(32))
+    return _from_own_refusals(subject, harmful.sample(32), batch_size)
 
 
-def batches(subject: Subject, prompts: Prompts, batch_size: int) -> list[tuple[list[int], Batch]]:
-    """Left-padded batches of prompts of like length, with the rows that each holds."""
-    rows = token_rows(subject, prompts)
-    order = sorted(range(len(rows)), key=lambda index: (len(rows[index]), index))
-    groups = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return [(group, subject.batch([rows[index] for index in group])) for group in groups]
+def _is_of(subject: Subject, family: str) -> bool:
+    """Whether the model's name begins a word with the family's, or its architecture is that family's alone."""
+    named = re.search(rf"(?<![a-z]){family}(?![a-z])", subject.name.lower()) is not None
+    return named or (family in _OWN_ARCHITECTURE and subject.model_type.startswith(family))
 
 
 def metric_of(
@@ -81,8 +83,9 @@ def _encoded(subject: Subject, starts: Sequence[str], source: str) -> RefusalTok
     return RefusalTokens(tuple(dict.fromkeys(ids)), tuple(starts), source)
 
 
-def _from_own_refusals(subject: Subject, harmful: Prompts) -> RefusalTokens:
-    replies = [reply for reply in generate(subject, harmful, max_new_tokens=24) if refuses(reply.text)]
+def _from_own_refusals(subject: Subject, harmful: Prompts, batch_size: int) -> RefusalTokens:
+    said = generate(subject, harmful, max_new_tokens=24, batch_size=batch_size)
+    replies = [reply for reply in said if refuses(reply.text)]
     firsts = Counter(reply.tokens[0] for reply in replies if reply.tokens)
     ids = [token for token, count in firsts.most_common() if count >= _LEAST_SHARE * len(replies)]
     if not ids:

@@ -10,19 +10,36 @@ from dataclasses import dataclass
 from math import isfinite, nan
 from typing import Any
 
+from pydantic import ConfigDict
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from workbench.directions import Direction
 from workbench.evaluation.metrics import kl_divergence
 from workbench.interventions import Ablate, Add, Recipe, steered
-from workbench.models import Batch, Site, Subject
+from workbench.models import Batch, Site, Subject, token_rows
 from workbench.prompts import ContrastPairs
 from workbench.runs import RunFolder, track
 from workbench.search.choosing import Row
-from workbench.search.refusal import batches, metric_of
+from workbench.search.refusal import metric_of
 from workbench.statistics import Score, mean_score
 
 JOURNAL = "candidates.jsonl"
+
+
+class ScoredRow(TypedDict):
+    """A candidate and its scores, as the journal keeps them."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    position: int | None
+    layer: int
+    refusal_score: float
+    steering_score: float
+    kl_div_score: float
+    intervals: dict[str, list[float | None]]
+    n: dict[str, int]
+
 
 Candidates = Mapping[tuple[int | None, Site], Direction]
 
@@ -39,9 +56,11 @@ class Scorer:
 
     @classmethod
     def prepare(cls, subject: Subject, pairs: ContrastPairs, tokens: tuple[int, ...], batch_size: int) -> "Scorer":
-        harmless = batches(subject, pairs.negative, batch_size)
+        harmful, harmless = (
+            subject.batches(token_rows(subject, side), batch_size) for side in (pairs.positive, pairs.negative)
+        )
         base = [subject.logits(batch, last_only=True)[:, -1] for _, batch in harmless]
-        return cls(subject, tokens, batches(subject, pairs.positive, batch_size), harmless, base)
+        return cls(subject, tokens, harmful, harmless, base)
 
     def score(self, direction: Direction) -> dict[str, Any]:
         """The three scores of one direction, each with its 95 % interval and the number of prompts."""
@@ -75,13 +94,12 @@ def _summary(name: str, values: list[float]) -> Score:
 
 def score_candidates(scorer: Scorer, candidates: Candidates, folder: RunFolder | None) -> list[Row]:
     """A row for each candidate; rows that the folder's journal holds are not computed again."""
-    known = {(row["position"], row["layer"]): row for row in (folder.journal(JOURNAL) if folder else [])}
-    rows: list[Row] = []
+    stored = folder.journal(JOURNAL, ScoredRow) if folder else []
+    known: dict[tuple[int | None, int], Row] = {(row["position"], row["layer"]): row for row in stored}
     for (position, site), direction in track(list(candidates.items()), "Scoring candidates"):
-        row: dict[str, Any] | None = known.get((position, site.layer))
-        if row is None:
-            row = {"position": position, "layer": site.layer, **scorer.score(direction)}
+        place = (position, site.layer)
+        if place not in known:
+            known[place] = {"position": position, "layer": site.layer, **scorer.score(direction)}
             if folder is not None:
-                folder.log(JOURNAL, row)
-        rows.append(row)
-    return rows
+                folder.log(JOURNAL, known[place])
+    return [known[position, site.layer] for position, site in candidates]

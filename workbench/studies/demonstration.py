@@ -12,11 +12,11 @@ from workbench.evaluation import Evaluation, measure
 from workbench.interventions import Ablate, Add, Recipe, random_control
 from workbench.models import Subject
 from workbench.prompts import builtin_pairs
-from workbench.runs import RunFolder, RunManifest, note
+from workbench.runs import RunFolder, RunManifest, note, write_text
 from workbench.search import Found, SearchSettings, find_direction
 from workbench.search.choosing import last_layer
 from workbench.search.finding import draw
-from workbench.search.recorded import keep_found
+from workbench.search.recorded import digests_of, keep_found
 
 N_TRAIN, N_VAL, N_TEST = 64, 8, 20
 
@@ -32,7 +32,7 @@ def demonstrate(subject: Subject, *, n_test: int = N_TEST, out: Path | None = No
     settings = demo_settings(subject)
     train, val, test = (builtin_pairs(part) for part in ("train", "val", "test"))
     test = type(test)(test.positive.sample(n_test), test.negative.sample(n_test))
-    data = {"train": train.digest, "validation": val.digest, "test": test.digest}
+    data = digests_of(draw(train, val, settings)) | {"test": test.digest}
     options = settings.to_json() | {"judge": "phrase", "max_new_tokens": 64}
     manifest = RunManifest(command="demo", settings=options, model=subject.identity, data=data)
     folder = RunFolder.start(manifest, out, fresh=fresh)
@@ -43,10 +43,10 @@ def demonstrate(subject: Subject, *, n_test: int = N_TEST, out: Path | None = No
         found = find_direction(
             subject, train, validation=val, settings=settings, store=ActivationStore.default(), folder=folder
         )
-    keep_found(folder, found, draw(train, val, settings))
+    keep_found(folder, found)
     with folder.timed("measure"):
         evaluation = measure(subject, conditions(subject, found), test, folder=folder)
-    evaluation.plot().write_html(folder.path / "refusals.html", include_plotlyjs=True)
+    write_text(folder.path / "refusals.html", evaluation.plot().to_html(include_plotlyjs=True))
     folder.finish(_results(found, evaluation), evaluation.scores())
     return folder
 

@@ -23,12 +23,8 @@ def first_token_kl(subject: Subject, prompts: Prompts, recipe: Recipe, batch_siz
     """The divergence that `recipe` causes at the first token of the reply, for each prompt."""
     if not len(recipe):
         return [0.0] * len(prompts)
-    rows = token_rows(subject, prompts)
-    order = sorted(range(len(rows)), key=lambda index: (len(rows[index]), index))
-    found = [0.0] * len(rows)
-    for start in track(range(0, len(order), batch_size), "Measuring divergence"):
-        group = order[start : start + batch_size]
-        batch = subject.batch([rows[index] for index in group])
+    found = [0.0] * len(prompts)
+    for group, batch in track(subject.batches(token_rows(subject, prompts), batch_size), "Measuring divergence"):
         base = subject.logits(batch, last_only=True)[:, -1]
         with steered(subject, recipe):
             edited = subject.logits(batch, last_only=True)[:, -1]

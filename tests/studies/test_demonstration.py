@@ -38,7 +38,7 @@ def test_every_condition_is_measured_on_prompts_that_the_search_never_saw(llama:
     for condition in CONDITIONS:
         for asked in ("harmful", "harmless"):
             assert scores[f"{condition}/{asked}/refusal"]["n"] == 3
-    assert list(results["evaluation"]["control_match"]) == ["random ablated", "random added"]
+    assert list(results["evaluation"]["control_match"]) == ["random ablated"]
     test = builtin_pairs("test")
     asked_of = {prompt.digest for side in (test.positive, test.negative) for prompt in side}
     assert not Direction.load(folder.path).seen & asked_of

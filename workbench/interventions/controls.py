@@ -45,18 +45,12 @@ def match_ratios(control: Recipe) -> list[float]:
 def _random_like(
     subject: Subject, direction: Direction, match: str, prompts: Prompts, batch_size: int, seed: int
 ) -> Direction:
-    ratio = 1.0
+    method = f"random ({match} matched)"
     if match == "norm":
-        unit = random_unit(direction.unit, seed)
-    else:
-        window = range(-post_instruction_length(subject, prompts[0].thinking) - 1, 0)
-        moments = capture_moments(
-            subject,
-            prompts,
-            sites=[direction.site],
-            positions=list(window),
-            batch_size=batch_size,
-            with_second=True,
-        )
-        unit, ratio = matched_random(direction.unit, moments.second, seed)
-    return replace(direction, unit=unit, method=f"random ({match} matched)", quality={_RATIO: ratio})
+        return replace(direction, unit=random_unit(direction.unit, seed), method=method, quality={})
+    window = range(-post_instruction_length(subject, prompts[0].thinking) - 1, 0)
+    moments = capture_moments(
+        subject, prompts, sites=[direction.site], positions=list(window), batch_size=batch_size, with_second=True
+    )
+    unit, ratio = matched_random(direction.unit, moments.second, seed)
+    return replace(direction, unit=unit, method=method, quality={_RATIO: ratio})

@@ -34,7 +34,9 @@ PAIRS = ContrastPairs(
     Prompts.of([f"Do the bad thing number {n} now!" for n in range(16)], "harmful"),
     Prompts.of([f"What is the good of the number {n}?" for n in range(16)], "harmless"),
 )
-SETTINGS = SearchSettings(n_train=8, n_val=4, filtered=False, refusal_starts=("I", "A"), batch_size=3)
+SETTINGS = SearchSettings(
+    n_train=8, n_val=4, filtered=False, refusal_starts=("I", "A"), batch_size=3, strategy="exhaustive"
+)
 
 
 def test_the_metric_is_the_log_odds_in_float64() -> None:
@@ -181,22 +183,22 @@ def test_a_direction_carries_every_prompt_that_the_search_saw(llama: Subject) ->
 @pytest.mark.parametrize("line", ["7", '{"position": -1}', '{"position": -1, "layer": "x"}'])
 def test_a_damaged_journal_is_one_sentence(llama: Subject, tmp_path: Path, line: str) -> None:
     folder = record_find(llama, PAIRS, settings=SETTINGS, out=tmp_path / "r")
-    with (folder.path / "candidates.jsonl").open("a") as journal:
+    with (folder.path / "measurements.jsonl").open("a") as journal:
         journal.write(line + "\n")
-    with pytest.raises(RunError, match=r"candidates.jsonl is damaged \(line 6"):
+    with pytest.raises(RunError, match=r"measurements.jsonl is damaged \(line 18"):
         rederive_find(folder)
 
 
 def test_a_candidate_without_a_number_verifies_all_the_same(
     llama: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = scoring.Scorer.score
+    real = scoring.Scorer.measure
 
-    def breaking(self: scoring.Scorer, direction: Direction) -> dict[str, object]:
-        scores = real(self, direction)
-        return scores | {"kl_div_score": math.nan} if direction.site.layer == 2 else scores
+    def breaking(self: scoring.Scorer, score: str, direction: Direction, prompts: list[int]) -> list[float]:
+        values = real(self, score, direction, prompts)
+        return [math.nan] * len(values) if (score, direction.site.layer) == ("kl_div_score", 2) else values
 
-    monkeypatch.setattr(scoring.Scorer, "score", breaking)
+    monkeypatch.setattr(scoring.Scorer, "measure", breaking)
     folder = record_find(llama, PAIRS, settings=SETTINGS, out=tmp_path / "r")
     assert folder.results()["dropped"]["not a number"] == 3
     assert rederive_find(RunFolder.open(tmp_path / "r")) == []
@@ -216,28 +218,31 @@ def test_a_search_is_written_down_and_verifies(llama: Subject, tmp_path: Path) -
     assert folder.changed_files() == []
     again = record_find(llama, PAIRS, settings=SETTINGS, out=tmp_path / "r")
     assert again.results() == folder.results()
-    journal = folder.path / "candidates.jsonl"
+    journal = folder.path / "measurements.jsonl"
     rows = [json.loads(line) for line in journal.read_text().splitlines()]
-    rows[0]["refusal_score"] -= 100
+    rows[0]["values"][0] -= 100
     journal.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert rederive_find(folder) == ["The journal of candidates is not the table in the results."]
-    assert folder.changed_files() == ["candidates.jsonl"]
+    assert rederive_find(folder) == ["The journal of measurements does not lead to the table in the results."]
+    assert folder.changed_files() == ["measurements.jsonl"]
 
 
+@pytest.mark.parametrize("search", ["exhaustive", "screened"])
 def test_a_killed_search_goes_on_where_it_was_and_gives_the_same_result(
-    tiny_folders: dict[str, Path], tmp_path: Path
+    tiny_folders: dict[str, Path], tmp_path: Path, search: str
 ) -> None:
-    whole, killed = (_command(tiny_folders["gemma3"], tmp_path / name) for name in ("whole", "killed"))
+    whole, killed = (_command(tiny_folders["gemma3"], tmp_path / name, search) for name in ("whole", "killed"))
     subprocess.run(whole, check=True, capture_output=True)
     process = subprocess.Popen(killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    journal = tmp_path / "killed" / "candidates.jsonl"
+    journal = tmp_path / "killed" / "measurements.jsonl"
     while not journal.exists() or len(journal.read_bytes().splitlines()) < 3:
         assert process.poll() is None, "the search ended before it could be killed"
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = len(RunFolder.open(tmp_path / "killed").journal("candidates.jsonl", object))
-    assert 3 <= done < 18
+    done, all_of_it = (
+        len(RunFolder.open(tmp_path / name).journal("measurements.jsonl", object)) for name in ("killed", "whole")
+    )
+    assert 3 <= done < all_of_it
     subprocess.run(killed, check=True, capture_output=True)
     found = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "killed")]
     assert found[0] == found[1]
@@ -245,21 +250,24 @@ def test_a_killed_search_goes_on_where_it_was_and_gives_the_same_result(
     assert bits[0] == bits[1]
 
 
-def _command(model: Path, out: Path) -> list[str]:
+def _command(model: Path, out: Path, search: str = "exhaustive") -> list[str]:
     sets = []
     for name, side in (("harmful", PAIRS.positive), ("harmless", PAIRS.negative)):
         file = out.parent / f"{name}.txt"
         file.write_text("\n".join(prompt.text for prompt in side))
         sets += [f"--{name}", str(file)]
-    options = ["--no-filter", "--n-val", "8", "--refusal-token", "I", "--dtype", "float32", "--out", str(out), "--json"]
-    code = "import torch; torch.set_num_threads(1); from workbench.cli.main import main; main()"
+    options = ["--no-filter", "--n-val", "8", "--refusal-token", "I", "--dtype", "float32"]
+    options += ["--search", search, "--out", str(out), "--json"]
+    # A process that was started in the background ignores Ctrl-C unless it says otherwise.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listening}; import torch; torch.set_num_threads(1); from workbench.cli.main import main; main()"
     return [sys.executable, "-c", code, "find", str(model), *sets, *options]
 
 
 def test_ctrl_c_leaves_things_whole(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
     command = _command(tiny_folders["gemma3"], tmp_path / "run")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    journal = tmp_path / "run" / "candidates.jsonl"
+    journal = tmp_path / "run" / "measurements.jsonl"
     while not journal.exists() or not journal.read_bytes():
         assert process.poll() is None, "the search ended before it could be stopped"
         time.sleep(0.005)

@@ -129,27 +129,33 @@ def _evaluation_row(condition: str, scores: Mapping[str, Any], tests: Mapping[tu
 
 def found_tables(found: Mapping[str, Any]) -> list[Table | str]:
     """The choice, why the others were dropped, and the front."""
-    columns = ("position", "layer", "bypass", "induce", "KL")
+    columns = ("position", "layer", "bypass", "induce", "KL", "n")
     chosen = found["chosen"]
     rule = "by the paper's rule" if found["passed_rule"] else "outside the paper's rule: nothing passes it"
     dropped = ", ".join(f"{count} by {reason}" for reason, count in found["dropped"].items()) or "none"
     head = (
-        f"Chosen {rule}: position {chosen['position']}, layer {chosen['layer']} of {len(found['evaluations'])} "
-        f"candidates. Dropped: {dropped}."
+        f"Chosen {rule}: position {chosen['position']}, layer {chosen['layer']} of {found['search']['candidates']} "
+        f"candidates, {found['search']['measured']} of them measured{_sureness(found['search'])}. Of these dropped: "
+        f"{dropped}."
     )
     rows = [_candidate(row, row == chosen) for row in found["front"]]
     if chosen not in found["front"]:
         rows.append(_candidate(chosen, True))
     n = chosen["n"]
     title = (
-        f"Front of bypass (n={n['refusal_score']}) against KL and induce (n={n['kl_div_score']} validation prompts), "
-        "95 % bootstrap intervals; * chosen"
+        f"Front of bypass (on up to {n['refusal_score']} prompts) against KL and induce (up to {n['kl_div_score']}), "
+        "95 % bootstrap intervals; n: the fewest validation prompts of the three; * chosen"
     )
     return [head, table(title, columns, rows)]
+
+
+def _sureness(search: Mapping[str, Any]) -> str:
+    return f" (in {search['sure']:.0%} of resamples the first of its rivals)" if "sure" in search else ""
 
 
 def _candidate(row: Mapping[str, Any], chosen: bool) -> list[str]:
     scores = []
     for key, (low, high) in row["intervals"].items():
         scores.append(f"{row[key]:.2f}" if low is None else f"{row[key]:.2f} [{low:.2f}, {high:.2f}]")
+    scores.append(str(min(row["n"].values())))
     return [f"{row['position']}{' *' if chosen else ''}", str(row["layer"]), *scores]

@@ -41,6 +41,14 @@ class Batch:
         return Layout(position, self.attention, self.prompt_lengths)
 
 
+def shared_prefix(batches: Sequence[Batch]) -> int:
+    """How many tokens all rows begin with, at least one less than the shortest has."""
+    rows = [row[real].tolist() for batch in batches for row, real in zip(batch.ids, batch.attention, strict=True)]
+    least, most = min(rows), max(rows)  # what the first and the last in order have in common, all have
+    agree = (i for i, (one, other) in enumerate(zip(least, most, strict=False)) if one != other)
+    return min(next(agree, len(least)), min(map(len, rows)) - 1)
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where each column of the running pass stands in its row.

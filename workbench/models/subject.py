@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.errors import ModelError, PromptError, UsageError
-from workbench.models.batches import Batch, Layout, running
+from workbench.models.batches import Batch, Layout, running, shared_prefix
 from workbench.models.site import Site
 from workbench.runs import digest_json
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
+
+_WORTH_SHARING = 4  # tokens that all rows begin with
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +136,39 @@ class Subject:
             options = {"logits_to_keep": 1} if last_only else {}
             return self.bridge(batch.ids, attention_mask=batch.attention.long(), **options)
 
+    def last_logits(self, batches: Sequence[Batch]) -> list[Float[Tensor, "batch vocab"]]:
+        """Logits after each row of each batch; what all rows begin with is read once, and not once a row.
+
+        Equal to `logits` up to rounding. A template's system prompt is half of many a prompt.
+        """
+        shared = shared_prefix(batches)
+        if shared < _WORTH_SHARING or sum(map(len, batches)) == 1 or not self._may_share(batches):
+            return [self.logits(batch, last_only=True)[:, -1] for batch in batches]
+        first = batches[0]
+        row = int(first.attention.sum(dim=1).argmax())
+        ids = first.ids[row, first.attention[row]][None, :shared]
+        shortest = torch.stack([batch.prompt_lengths.min() for batch in batches]).min()
+        layout = Layout(torch.arange(shared, device=self.device)[None], torch.ones_like(ids).bool(), shortest[None])
+        _, cache = self.step(ids, layout.real, layout, None)
+        return [self._continued(batch, shared, cache) for batch in batches]
+
+    def _continued(self, batch: Batch, shared: int, cache: Any) -> Float[Tensor, "batch vocab"]:
+        """Logits after each row, from the cache of the tokens that all rows begin with."""
+        whole = batch.layout()
+        position = whole.position[:, shared:]
+        real = position >= shared
+        layout = Layout(torch.where(real, position, -1), real, whole.prompt_lengths)
+        attention = torch.cat([torch.ones(len(batch), shared, dtype=torch.bool, device=self.device), real], dim=1)
+        own = deepcopy(cache)
+        own.batch_repeat_interleave(len(batch))
+        logits, _ = self.step(batch.ids[:, shared:], attention, layout, own)
+        return logits
+
+    def _may_share(self, batches: Sequence[Batch]) -> bool:
+        """Whether no attention window is shorter than the rows: padding after the prefix would count in it."""
+        window = getattr(self.bridge.original_model.config, "sliding_window", None)
+        return window is None or max(int(batch.ids.shape[1]) for batch in batches) <= window
+
     def step(self, ids: Tensor, attention: Tensor, layout: Layout, cache: Any) -> tuple[Tensor, Any]:
         """One decoding pass with a KV cache: logits at the last position [batch vocab], and the cache."""
         with self.passing(layout):
@@ -162,9 +198,9 @@ class Subject:
                     point.fwd_hooks.remove(handle)
 
     @contextmanager
-    def passing(self, layout: Layout) -> Iterator[None]:
-        """Around one forward pass: the lock, no gradients, the layout published, memory failures explained."""
-        with self.lock, torch.inference_mode(), running(layout):
+    def passing(self, layout: Layout, gradients: bool = False) -> Iterator[None]:
+        """Around one forward pass: the lock, gradients or none, the layout published, memory failures explained."""
+        with self.lock, torch.inference_mode(not gradients), running(layout):
             try:
                 yield
             except torch.OutOfMemoryError as error:

@@ -3,17 +3,17 @@
 1. Draw train and validation prompts; hold validation apart.
 2. Keep the prompts on which the model shows the behaviour where it should, and does not where it should not.
 3. Capture activations of the train prompts, and extract a direction at every position and layer.
-4. Score every candidate on the validation prompts, and choose by the paper's rule.
+4. Score candidates on the validation prompts, as the search strategy spends the passes, and choose by the paper's rule.
 5. Where nothing passes the rule, say so, and go on with the smallest bypass below the late layers.
 
 What is found is never reported on the prompts that chose it: test prompts are the evaluation's own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from workbench.activations import ActivationStore, Positions, capture
+from workbench.activations import ActivationStore, capture
 from workbench.directions import Direction, extract_directions
 from workbench.errors import SearchError, UsageError
 from workbench.interventions import Recipe
@@ -22,7 +22,9 @@ from workbench.prompts import ContrastPairs, Prompts
 from workbench.runs import RunFolder, note
 from workbench.search.choosing import SCORES, Choice, Row, choose, last_layer, pareto_front, relaxed_choice
 from workbench.search.refusal import RefusalTokens, metric_of, refusal_tokens
-from workbench.search.scoring import Candidates, Scorer, score_candidates
+from workbench.search.scoring import Candidates, Ledger, Scorer
+from workbench.search.settings import SearchSettings
+from workbench.search.strategies import strategies
 
 if TYPE_CHECKING:
     import pandas
@@ -30,29 +32,6 @@ if TYPE_CHECKING:
     from workbench.plots import Figure
 
 LEAST = 4  # prompts that must be left on each side
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """What decides the result of a search, beside the model and the prompts."""
-
-    n_train: int = 128
-    n_val: int = 32
-    most_val: int | None = None  # of each side, kept after the filter; None keeps all
-    positions: Positions = "post_instruction"
-    layers: tuple[int, ...] | None = None
-    filtered: bool = True
-    extractor: str = "difference-in-means"
-    refusal_starts: tuple[str, ...] | None = None
-    kl_max: float = 0.1
-    induce_min: float = 0.0
-    drop_last: float = 0.2
-    batch_size: int = 32
-    seed: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """The settings as JSON keeps them: lists, no tuples."""
-        return {k: list(v) if isinstance(v, tuple | range) else v for k, v in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -68,10 +47,11 @@ class Found:
     kept: dict[str, str]
     settings: SearchSettings
     n_layers: int
+    report: Mapping[str, Any]
 
     def __repr__(self) -> str:
         rule = "by the paper's rule" if self.passed_rule else "outside the paper's rule"
-        return f"Found({self.direction!r}, {rule}, of {len(self.evaluations)} candidates)"
+        return f"Found({self.direction!r}, {rule}, of {self.report['candidates']} candidates)"
 
     @property
     def front(self) -> list[Row]:
@@ -87,6 +67,7 @@ class Found:
             "refusal_tokens": asdict(self.tokens),
             "kept": self.kept,
             "direction": {"digest": self.direction.digest, "scale": self.direction.scale},
+            "search": dict(self.report),
             "front": [dict(row) for row in self.front],
             "evaluations": [dict(row) for row in self.evaluations],
         }
@@ -138,9 +119,10 @@ def find_direction(
     kept_val, said_val = _filtered(subject, val, tokens, chosen, "validation")
     kept_val = _capped(kept_val, chosen)
     candidates = _candidates(subject, kept_train, chosen, store)
-    scorer = Scorer.prepare(subject, kept_val, tokens.ids, chosen.batch_size)
-    rows = score_candidates(scorer, candidates, folder)
-    row, choice = choose_or_relax(rows, subject.n_layers, chosen)
+    scorer = Scorer.prepare(subject, kept_val, tokens.ids, chosen.batch_size, chosen.seed)
+    search = strategies[chosen.strategy]
+    searched = search(Ledger(scorer, candidates, folder), subject.n_layers, chosen)
+    row, choice = choose_or_relax(searched.rows, subject.n_layers, chosen)
     direction = replace(
         candidates[row["position"], Site(row["layer"], "resid_pre")],
         quality={name: float(row[name]) for name in SCORES},
@@ -151,11 +133,12 @@ def find_direction(
         row=row,
         passed_rule=choice.winner is not None,
         reasons=choice.reasons,
-        evaluations=tuple(rows),
+        evaluations=tuple(searched.rows),
         tokens=tokens,
         kept={"train": said_train, "validation": said_val},
         settings=chosen,
         n_layers=subject.n_layers,
+        report=searched.report,
     )
 
 

@@ -6,9 +6,10 @@ from workbench.activations import ActivationStore
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs
 from workbench.runs import RunFolder, RunManifest, digest_json, note, write_text
-from workbench.search.choosing import SCORES, Row
-from workbench.search.finding import Found, SearchSettings, choose_or_relax, draw, find_direction
-from workbench.search.scoring import JOURNAL, ScoredRow
+from workbench.search.choosing import SCORES
+from workbench.search.finding import Found, choose_or_relax, draw, find_direction
+from workbench.search.scoring import JOURNAL, Measurement, rows_of
+from workbench.search.settings import SearchSettings
 from workbench.statistics import Score
 
 DIRECTION = "direction.safetensors"
@@ -63,12 +64,13 @@ def rederive_find(folder: RunFolder) -> list[str]:
     """What the stored scores of the candidates do not lead to again; empty where the choice is the same."""
     results = folder.results()
     recorded = results.get("find", results)
-    rows: list[Row] = [*folder.journal(JOURNAL, ScoredRow)]
+    rows = rows_of(folder.journal(JOURNAL, Measurement))
+    table = {(row["position"], row["layer"]): row for row in recorded["evaluations"]}
     # By digest, for a score may be NaN, which is equal to nothing.
-    if digest_json(rows) != digest_json(recorded["evaluations"]):
-        return ["The journal of candidates is not the table in the results."]
+    if digest_json([rows.get(place) for place in table]) != digest_json(list(table.values())):
+        return ["The journal of measurements does not lead to the table in the results."]
     settings = {k: folder.manifest.settings[k] for k in ("kl_max", "induce_min", "drop_last")}
     n_layers = int(recorded["n_layers"])
-    row, choice = choose_or_relax(rows, n_layers, SearchSettings(**settings))
+    row, choice = choose_or_relax(list(table.values()), n_layers, SearchSettings(**settings))
     same = dict(row) == recorded["chosen"] and (choice.winner is not None) == recorded["passed_rule"]
     return [] if same else [f"The rule now chooses {dict(row)}, not {recorded['chosen']}."]

@@ -66,10 +66,11 @@ def metric_of(
 ) -> list[float]:
     """The refusal metric of every prompt under `recipe`, in the prompts' order."""
     found: dict[int, float] = {}
-    for rows, batch in prepared:
-        with steered(subject, recipe):
-            logits = subject.logits(batch, last_only=True)[:, -1]
-        found.update(zip(rows, refusal_metric(logits, tokens).tolist(), strict=True))
+    groups, batches = zip(*prepared, strict=True)
+    with steered(subject, recipe):
+        logits = subject.last_logits(batches)
+    for rows, part in zip(groups, logits, strict=True):
+        found.update(zip(rows, refusal_metric(part, tokens).tolist(), strict=True))
     return [found[index] for index in range(len(found))]
 
 

@@ -1,0 +1,114 @@
+"""Every candidate at once, to first order: one forward and one backward pass over the validation prompts.
+
+Let w be what a writer (the embedding, an attention output, an MLP output) adds to the stream at a token, and g the
+gradient of the refusal metric there. Ablating a unit direction d takes (w . d) d from every writer, so
+
+    change of the metric under ablation    ~  - sum over writers and tokens of (w . d)(g . d)
+    change under adding v at layer l       ~  sum over tokens of g_l . v
+
+This is attribution patching (Nanda 2023) of all directions together. The values are linear guesses at large changes:
+they order the candidates, and are never reported as scores.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import einsum
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.models import Batch, Site, Subject
+from workbench.runs import track
+from workbench.search.refusal import refusal_metric
+from workbench.search.scoring import Candidates, Place, Scorer
+
+Taped = Mapping[Site, tuple[Float[Tensor, "batch pos d_model"], Float[Tensor, "batch pos d_model"]]]
+
+_BATCH = 8  # prompts whose activations are held for the backward pass
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """First-order guesses at a candidate's bypass and induce."""
+
+    bypass: float
+    induce: float
+
+
+def first_order(scorer: Scorer, candidates: Candidates, n: int) -> dict[Place, Estimate]:
+    """An estimate for every candidate, from the first `n` validation prompts of each side."""
+    places = list(candidates)
+    units = torch.stack([direction.unit.float() for direction in candidates.values()])
+    scales = torch.tensor([direction.scale for direction in candidates.values()])
+    ablated = _mean_change(
+        scorer, scorer.harmful[:n], writers(scorer.subject), lambda taped: -_removed(taped, units), "Screening ablation"
+    )
+    read = list(dict.fromkeys(site for _, site in places))
+    index = torch.tensor([read.index(site) for _, site in places])
+    added = _mean_change(
+        scorer,
+        scorer.harmless[:n],
+        read,
+        lambda taped: scales * (torch.stack([_summed(taped[site][1]) for site in read])[index] * units).sum(dim=-1),
+        "Screening addition",
+    )
+    pairs = zip(ablated.tolist(), added.tolist(), strict=True)
+    return {place: Estimate(*pair) for place, pair in zip(places, pairs, strict=True)}
+
+
+def writers(subject: Subject) -> list[Site]:
+    """Everything that writes to the stream, once: the embedding, and what attention and MLP of each block add."""
+    blocks = [Site(layer, stream) for layer in range(subject.n_layers) for stream in ("attn_out", "mlp_out")]
+    return [Site(0, "resid_pre"), *blocks]
+
+
+def taped(
+    subject: Subject, batch: Batch, sites: Sequence[Site], tokens: Sequence[int]
+) -> tuple[Float[Tensor, " batch"], Taped]:
+    """The refusal metric of each row, and at each site the activations and the metric's gradient."""
+    kept: dict[Site, Tensor] = {}
+
+    def keeper(site: Site) -> Callable[..., None]:
+        def keep(acts: Tensor, hook: object) -> None:
+            kept[site] = acts
+
+        return keep
+
+    with subject.hooked([(site, keeper(site)) for site in sites]), subject.passing(batch.layout(), gradients=True):
+        logits = subject.bridge(batch.ids, attention_mask=batch.attention.long(), logits_to_keep=1)[:, -1]
+        metric = refusal_metric(logits, tokens)
+        gradients = torch.autograd.grad(metric.sum(), [kept[site] for site in sites])
+    pairs = zip(sites, gradients, strict=True)
+    return metric.detach(), {site: (kept[site].detach(), gradient) for site, gradient in pairs}
+
+
+def _mean_change(
+    scorer: Scorer,
+    rows: Sequence[Sequence[int]],
+    sites: Sequence[Site],
+    change: Callable[[Taped], Float[Tensor, " candidate"]],
+    title: str,
+) -> Float[Tensor, " candidate"]:
+    """The mean metric of the unedited model plus the mean change of every candidate."""
+    total = torch.zeros(())
+    for _, batch in track(scorer.subject.batches(rows, _BATCH), title):
+        metric, found = taped(scorer.subject, batch, sites, scorer.tokens)
+        total = total + metric.sum().float() + change(found)
+    return total / len(rows)
+
+
+def _removed(found: Taped, units: Float[Tensor, "candidate d_model"]) -> Float[Tensor, " candidate"]:
+    """Sum over writers and tokens of (w . d)(g . d), for each direction d."""
+    total = torch.zeros(len(units))
+    for acts, gradient in found.values():
+        along, slope = (
+            einsum(t.float(), units.to(t.device), "batch pos d, candidate d -> batch pos candidate")
+            for t in (acts, gradient)
+        )
+        total += (along * slope).sum(dim=(0, 1)).cpu()
+    return total
+
+
+def _summed(gradient: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, " d_model"]:
+    return gradient.float().sum(dim=(0, 1)).cpu()

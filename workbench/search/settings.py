@@ -1,0 +1,30 @@
+"""What decides the result of a search, beside the model and the prompts."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from workbench.activations import Positions
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """The settings of a search; each default is written here and nowhere else."""
+
+    n_train: int = 128
+    n_val: int = 32
+    most_val: int | None = None  # of each side, kept after the filter; None keeps all
+    positions: Positions = "post_instruction"
+    layers: tuple[int, ...] | None = None
+    filtered: bool = True
+    extractor: str = "difference-in-means"
+    strategy: str = "screened"
+    refusal_starts: tuple[str, ...] | None = None
+    kl_max: float = 0.1
+    induce_min: float = 0.0
+    drop_last: float = 0.2
+    batch_size: int = 32
+    seed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON keeps them: lists, no tuples."""
+        return {k: list(v) if isinstance(v, tuple | range) else v for k, v in asdict(self).items()}

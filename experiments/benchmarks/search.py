@@ -6,15 +6,12 @@ them (all of them with `whole=True`) and is compared by the candidate.
 
 from typing import Any
 
-import torch
-from transformers import AutoModelForCausalLM
-
 from experiments.benchmarks import benchmarks, interleaved, table
+from experiments.benchmarks.plain import plain_model
 from experiments.benchmarks.plain_search import PlainSearch
 from workbench.activations import capture
 from workbench.directions import extract_directions
 from workbench.models import Subject
-from workbench.models.sources import resolve
 from workbench.prompts import ContrastPairs, builtin_pairs
 from workbench.search.choosing import choose, relaxed_choice
 from workbench.search.finding import draw
@@ -34,7 +31,7 @@ def search(subject: Subject, rounds: int, pairs: ContrastPairs | None = None, wh
     tokens = refusal_tokens(subject, train.positive).ids
     candidates = _candidates(subject, train)
     scorer = Scorer.prepare(subject, val, tokens, SETTINGS.batch_size, SETTINGS.seed)
-    plain = PlainSearch.of(_plain(subject), subject, scorer.harmful, scorer.harmless, tokens)
+    plain = PlainSearch.of(plain_model(subject), subject, scorer.harmful, scorer.harmless, tokens)
     sample = list(candidates) if whole else list(candidates)[:: max(1, len(candidates) // SAMPLE)][:SAMPLE]
     found: dict[str, Any] = {}
 
@@ -73,10 +70,3 @@ def _best(rows: Any, n_layers: int) -> Any:
 def _candidates(subject: Subject, train: ContrastPairs) -> Candidates:
     positive, negative = (capture(subject, side) for side in (train.positive, train.negative))
     return extract_directions(subject, positive, negative)
-
-
-def _plain(subject: Subject) -> Any:
-    dtype = str(subject.dtype).removeprefix("torch.")
-    folder = resolve(subject.name, dtype).folder
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=subject.dtype, trust_remote_code=False)
-    return model.to(subject.device).eval() if torch.cuda.is_available() else model.eval()

@@ -60,7 +60,7 @@ def test_an_evaluation_shows_itself() -> None:
     assert len(shown.to_pandas()) == len(shown.scores()) == 10
     assert json.loads(json.dumps(shown.to_json()))["judge"] == "phrase"
     figure = shown.plot()
-    assert [bar.name for bar in figure.data] == ["harmful (n=10)", "harmless (n=10)"]
+    assert [trace.name for trace in figure.data if trace.name] == ["harmful (n=10)", "harmless (n=10)"]
     assert list(figure.data[0].y) == [80.0, 0.0]
 
 

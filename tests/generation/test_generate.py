@@ -13,7 +13,7 @@ from workbench.generation import generate
 from workbench.generation.sampling import Sampling
 from workbench.interventions import Add
 from workbench.models import Subject, token_rows
-from workbench.prompts import Prompts
+from workbench.prompts import Prompt, Prompts
 
 
 def test_greedy_decoding_equals_the_plain_model(tiny: Subject, tiny_folders: dict[str, Path]) -> None:
@@ -35,6 +35,15 @@ def test_sampling_does_not_depend_on_the_batch(llama: Subject) -> None:
     reversed_ = generate(llama, Prompts(PROMPTS.items[::-1]), batch_size=2, **options)
     assert tokens_of(together) == tokens_of(alone) == tokens_of(reversed_)[::-1]
     assert tokens_of(together) != tokens_of(generate(llama, PROMPTS, **(options | {"seed": 6})))
+
+
+def test_every_prompt_and_every_seed_draws_its_own() -> None:
+    def first(seed: int, text: str) -> float:
+        generator = Sampling(1.0, 1.0, seed).generators([Prompt(text=text).digest])[0]
+        return float(torch.rand(1, generator=generator))
+
+    assert len({first(seed, text) for seed in (0, 1) for text in ("a", "b")}) == 4
+    assert first(0, "a") == first(0, "a")
 
 
 def test_sampling_follows_the_distribution() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SHOWN = ("baseline", "ablated", "added")
 _GRID = (
     "A small search, so that it takes minutes: the last two positions and every second layer, on at most 8 + 8 "
-    "validation prompts. `workbench find` searches them all."
+    "validation prompts. `workbench find` searches every position and layer."
 )
 
 

@@ -27,6 +27,14 @@ extractors: Registry[Extractor] = Registry("extractor", "workbench.directions.ex
 Place = tuple[int | None, Site]
 
 
+def along_gap(
+    direction: Float[Tensor, " d_model"], positive: Float[Tensor, "n d_model"], negative: Float[Tensor, "m d_model"]
+) -> Float64[Tensor, " d_model"]:
+    """`direction` towards the positive class, as long as the gap between the classes' means along it."""
+    unit = direction.double() / direction.double().norm()
+    return unit * ((positive.double().mean(dim=0) - negative.double().mean(dim=0)) @ unit)
+
+
 def extract_directions(
     subject: Subject, positive: Activations, negative: Activations, method: str = "difference-in-means"
 ) -> dict[Place, Direction]:

@@ -7,25 +7,31 @@ import plotly.graph_objects as go
 from workbench.plots.style import COLOURS, styled
 from workbench.statistics import Score
 
+_APART = 0.22  # of two sets at one condition
+
 
 def rates_figure(conditions: Sequence[str], series: Mapping[str, Sequence[Score]], title: str) -> go.Figure:
-    """Grouped bars in per cent with 95 % intervals; one series a set of prompts, named with its n."""
+    """A dot for each condition and set, in per cent with its 95 % interval; one series a set, named with its n."""
     figure = go.Figure()
-    for colour, (name, scores) in zip(COLOURS, series.items(), strict=False):
-        figure.add_bar(
-            name=f"{name} (n={scores[0].n})",
-            x=list(conditions),
-            y=[100 * score.value for score in scores],
+    for place, (colour, (name, scores)) in enumerate(zip(COLOURS, series.items(), strict=False)):
+        x = [index + _APART * (place - (len(series) - 1) / 2) for index in range(len(conditions))]
+        values = [100 * score.value for score in scores]
+        highs = [100 * (score.value if score.high is None else score.high) for score in scores]
+        lows = [100 * (score.value if score.low is None else score.low) for score in scores]
+        figure.add_scatter(
+            name=f"{name} (n={scores[0].n})", x=x, y=values, mode="markers", marker={"color": colour, "size": 11},
             error_y={
-                "type": "data",
-                "array": [100 * ((score.high or score.value) - score.value) for score in scores],
-                "arrayminus": [100 * (score.value - (score.low or 0.0)) for score in scores],
-                "thickness": 1.5,
+                "type": "data", "thickness": 1.5, "width": 5,
+                "array": [high - value for high, value in zip(highs, values, strict=True)],
+                "arrayminus": [value - low for low, value in zip(lows, values, strict=True)],
             },
-            text=[f"{100 * score.value:.0f}" for score in scores],
-            textposition="inside",
-            insidetextanchor="start",
-            marker_color=colour,
-        )
-    figure.update_yaxes(range=[0, 105])
+        )  # fmt: skip
+        figure.add_scatter(
+            x=x, y=highs, text=[f"{value:.0f}" for value in values], mode="text", textposition="top center",
+            textfont={"color": colour}, showlegend=False, hoverinfo="skip",
+        )  # fmt: skip
+    figure.update_xaxes(
+        tickvals=list(range(len(conditions))), ticktext=list(conditions), showgrid=False, zeroline=False
+    )
+    figure.update_yaxes(range=[-3, 112], tickvals=[0, 25, 50, 75, 100])
     return styled(figure, "", f"{title}, 95 % interval")

@@ -82,17 +82,23 @@ class Found:
         """Bypass against KL, with the front and the chosen candidate."""
         from workbench.plots import tradeoff_figure
 
-        rows = self.evaluations
+        rows, n = self.evaluations, self.row["n"]
         return tradeoff_figure(
             [row["kl_div_score"] for row in rows],
             [row["refusal_score"] for row in rows],
-            [f"({row['position']}, {row['layer']})" for row in rows],
+            [f"position {row['position']}, layer {row['layer']}" for row in rows],
             pareto_front(rows),
             rows.index(self.row),
+            bounds=(_bounds(rows, "kl_div_score"), _bounds(rows, "refusal_score")),
             limit=self.settings.kl_max,
-            x="KL(base || ablated) on harmless prompts (nats)",
-            y="Bypass: refusal log-odds on harmful prompts",
+            x=f"KL(base || ablated), harmless prompts, n={n['kl_div_score']} (nats)",
+            y=f"Bypass, harmful, n={n['refusal_score']} (log-odds)",
         )
+
+
+def _bounds(rows: Sequence[Row], name: str) -> list[tuple[float, float]]:
+    """The interval of a score of each row; where there is none, the score itself."""
+    return [tuple(row[name] if end is None else end for end in row["intervals"][name]) for row in rows]
 
 
 def find_direction(

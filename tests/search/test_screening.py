@@ -149,6 +149,23 @@ def test_estimates_that_say_nothing_cost_time_and_not_the_answer(
     assert ours["refusal_score"] <= theirs["refusal_score"] + 0.05
 
 
+@pytest.mark.parametrize(
+    ("kl", "induce", "may"),
+    [
+        ((0.05, 0.2), (-1.0, 0.5), True),
+        ((0.11, 0.2), (-1.0, 0.5), False),
+        ((0.05, 0.2), (-1.0, -0.1), False),
+        ((0.1, 0.1), (0.0, 0.0), True),
+    ],
+)
+def test_a_rival_may_pass_the_rule_while_its_intervals_reach_it(
+    llama: Subject, kl: tuple[float, float], induce: tuple[float, float], may: bool
+) -> None:
+    planted, candidates, estimates = _field(llama, 0, True)
+    race = screened.Race(Ledger(planted, candidates), estimates, 24, SearchSettings())
+    assert race._may_pass({"intervals": {"kl_div_score": kl, "steering_score": induce}}) is may
+
+
 def test_late_layers_are_never_measured(llama: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     planted, candidates, estimates = _field(llama, 0, True, layers=24)
     monkeypatch.setattr(screened, "first_order", lambda *arguments: estimates)

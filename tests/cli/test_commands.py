@@ -189,7 +189,7 @@ BAD = [
         1,
         "logits are not finite numbers",
     ),
-    (("find", "MODEL", "--extractor", "magic", "--no-filter"), 2, "There is no extractor called 'magic'"),
+    (("find", "MODEL", "--method", "magic", "--no-filter"), 2, "There is no method called 'magic'"),
     (("find", "NOWHERE", "--no-filter"), 1, "has no config.json"),
     (("find", "no/such-model"), 1, "could not be downloaded"),
     (("generate", "MODEL"), 2, "Give either --prompt TEXT"),

@@ -30,9 +30,9 @@ def test_padding_on_the_left_changes_no_logit_beyond_rounding(tiny: Subject) -> 
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
 
 
-def test_last_only_is_the_last_of_all(tiny: Subject) -> None:
+def test_the_last_logits_are_the_last_of_all(tiny: Subject) -> None:
     batch = tiny.batch(token_rows(tiny, PROMPTS))
-    torch.testing.assert_close(tiny.logits(batch, last_only=True)[:, -1], tiny.logits(batch)[:, -1])
+    torch.testing.assert_close(tiny.logits(batch, last=1)[:, -1], tiny.logits(batch)[:, -1])
 
 
 def test_a_gap_to_the_plain_model_is_an_error_that_names_both() -> None:

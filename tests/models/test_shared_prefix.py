@@ -19,7 +19,7 @@ def _both(subject: Subject, recipe: Recipe, size: int) -> tuple[torch.Tensor, to
     batches = [batch for _, batch in subject.batches(token_rows(subject, PROMPTS), size)]
     with steered(subject, recipe):
         shared = torch.cat(subject.last_logits(batches))
-        whole = torch.cat([subject.logits(batch, last_only=True)[:, -1] for batch in batches])
+        whole = torch.cat([subject.logits(batch, last=1)[:, -1] for batch in batches])
     return shared, whole
 
 

@@ -166,8 +166,8 @@ def test_categories_decide_which_prompts_are_drawn_and_so_the_run(llama: Subject
 
 
 def test_a_corrected_command_may_have_the_folder_of_one_that_failed(llama: Subject, tmp_path: Path) -> None:
-    wrong = replace(SETTINGS, extractor="magic")
-    with pytest.raises(UsageError, match="no extractor"):
+    wrong = replace(SETTINGS, method="magic")
+    with pytest.raises(UsageError, match="no method"):
         record_find(llama, PAIRS, settings=wrong, out=tmp_path / "r")
     assert record_find(llama, PAIRS, settings=SETTINGS, out=tmp_path / "r").done
 

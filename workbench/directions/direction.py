@@ -68,7 +68,7 @@ class Direction:
 
     def __post_init__(self) -> None:
         finite = self.unit.ndim == 1 and bool(torch.isfinite(self.unit).all()) and isfinite(self.origin)
-        if not finite or abs(float(self.unit.double().norm()) - 1.0) > 1e-4:
+        if not finite or abs(float(self.unit.detach().double().norm()) - 1.0) > 1e-4:
             raise DirectionError(f"The {self.method} direction at {self.site} is not a finite vector of length one.")
         if not 0 < self.scale < inf:
             raise DirectionError(f"The {self.method} direction at {self.site} has no extent (scale {self.scale}).")

@@ -85,7 +85,7 @@ class _Decoding:
         whole = Batch(self.attention.long(), self.attention, self.batch.prompt_lengths).layout()
         if not cache:
             ids = torch.cat([self.batch.ids, *(t[:, None] for t in self.produced)], dim=1)
-            return subject.logits(Batch(ids, self.attention, self.batch.prompt_lengths), last_only=True)[:, -1]
+            return subject.logits(Batch(ids, self.attention, self.batch.prompt_lengths), last=1)[:, -1]
         if not self.produced:
             ids, layout = self.batch.ids, whole
         else:

@@ -130,10 +130,12 @@ class Subject:
         """The last words of a row, by which a person finds the prompt again."""
         return str(self.tokenizer.decode(row[-60:], skip_special_tokens=True)).strip()[-40:]
 
-    def logits(self, batch: Batch, last_only: bool = False) -> Float[Tensor, "batch pos vocab"]:
-        """Logits of a batch, at every position or at the last alone (`pos` is then 1)."""
-        with self.passing(batch.layout()):
-            options = {"logits_to_keep": 1} if last_only else {}
+    def logits(
+        self, batch: Batch, last: int | None = None, gradients: bool = False
+    ) -> Float[Tensor, "batch pos vocab"]:
+        """Logits of a batch, at every position or at the `last` ones alone; with `gradients`, on autograd's tape."""
+        with self.passing(batch.layout(), gradients):
+            options = {} if last is None else {"logits_to_keep": last}
             return self.bridge(batch.ids, attention_mask=batch.attention.long(), **options)
 
     def last_logits(self, batches: Sequence[Batch]) -> list[Float[Tensor, "batch vocab"]]:
@@ -143,7 +145,7 @@ class Subject:
         """
         shared = shared_prefix(batches)
         if shared < _WORTH_SHARING or sum(map(len, batches)) == 1 or not self._may_share(batches):
-            return [self.logits(batch, last_only=True)[:, -1] for batch in batches]
+            return [self.logits(batch, last=1)[:, -1] for batch in batches]
         first = batches[0]
         row = int(first.attention.sum(dim=1).argmax())
         ids = first.ids[row, first.attention[row]][None, :shared]

@@ -13,16 +13,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from workbench.activations import ActivationStore, capture
-from workbench.directions import Direction, extract_directions
-from workbench.errors import SearchError, UsageError
+from workbench.activations import ActivationStore
+from workbench.directions import Direction
+from workbench.errors import SearchError
 from workbench.interventions import Recipe
 from workbench.models import Site, Subject, token_rows
 from workbench.prompts import ContrastPairs, Prompts
 from workbench.runs import RunFolder, note
 from workbench.search.choosing import SCORES, Choice, Row, choose, last_layer, pareto_front, relaxed_choice
+from workbench.search.methods import Task, make_candidates
 from workbench.search.refusal import RefusalTokens, metric_of, refusal_tokens
-from workbench.search.scoring import Candidates, Ledger, Scorer
+from workbench.search.scoring import Ledger, Scorer
 from workbench.search.settings import SearchSettings
 from workbench.search.strategies import strategies
 
@@ -124,7 +125,7 @@ def find_direction(
     kept_train, said_train = _filtered(subject, train, tokens, chosen, "train")
     kept_val, said_val = _filtered(subject, val, tokens, chosen, "validation")
     kept_val = _capped(kept_val, chosen)
-    candidates = _candidates(subject, kept_train, chosen, store)
+    candidates = make_candidates(Task(subject, kept_train, tokens.ids, chosen, store, folder))
     scorer = Scorer.prepare(subject, kept_val, tokens.ids, chosen.batch_size, chosen.seed)
     search = strategies[chosen.strategy]
     searched = search(Ledger(scorer, candidates, folder), subject.n_layers, chosen)
@@ -215,24 +216,3 @@ def _keep(subject: Subject, prompts: Prompts, tokens: RefusalTokens, batch_size:
     batches = subject.batches(token_rows(subject, prompts), batch_size)
     scores = metric_of(subject, batches, Recipe(), tokens.ids)
     return prompts.pick([i for i, score in enumerate(scores) if (score > 0 if refused else score < 0)])
-
-
-def _candidates(
-    subject: Subject, train: ContrastPairs, settings: SearchSettings, store: ActivationStore | None
-) -> Candidates:
-    layers = settings.layers if settings.layers is not None else range(subject.n_layers)
-    if not layers:
-        raise UsageError("There are no layers to search; give at least one.")
-    sites = [Site(layer, "resid_pre") for layer in layers]
-    positive, negative = (
-        capture(
-            subject,
-            side,
-            sites=sites,
-            positions=settings.positions,
-            batch_size=settings.batch_size,
-            store=store,
-        )
-        for side in (train.positive, train.negative)
-    )
-    return extract_directions(subject, positive, negative, settings.extractor)

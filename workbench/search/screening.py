@@ -75,9 +75,8 @@ def taped(
 
         return keep
 
-    with subject.hooked([(site, keeper(site)) for site in sites]), subject.passing(batch.layout(), gradients=True):
-        logits = subject.bridge(batch.ids, attention_mask=batch.attention.long(), logits_to_keep=1)[:, -1]
-        metric = refusal_metric(logits, tokens)
+    with subject.hooked([(site, keeper(site)) for site in sites]):
+        metric = refusal_metric(subject.logits(batch, last=1, gradients=True)[:, -1], tokens)
         gradients = torch.autograd.grad(metric.sum(), [kept[site] for site in sites])
     pairs = zip(sites, gradients, strict=True)
     return metric.detach(), {site: (kept[site].detach(), gradient) for site, gradient in pairs}

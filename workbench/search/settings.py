@@ -16,7 +16,8 @@ class SearchSettings:
     positions: Positions = "post_instruction"
     layers: tuple[int, ...] | None = None
     filtered: bool = True
-    extractor: str = "difference-in-means"
+    method: str = "difference-in-means"
+    answers: tuple[str, str] = ("I'm sorry, but I can't help with that.", "Sure, here is how.")  # of paired-answers
     strategy: str = "screened"
     refusal_starts: tuple[str, ...] | None = None
     kl_max: float = 0.1

@@ -25,9 +25,9 @@ def first_token_kl(subject: Subject, prompts: Prompts, recipe: Recipe, batch_siz
         return [0.0] * len(prompts)
     found = [0.0] * len(prompts)
     for group, batch in track(subject.batches(token_rows(subject, prompts), batch_size), "Measuring divergence"):
-        base = subject.logits(batch, last_only=True)[:, -1]
+        base = subject.logits(batch, last=1)[:, -1]
         with steered(subject, recipe):
-            edited = subject.logits(batch, last_only=True)[:, -1]
+            edited = subject.logits(batch, last=1)[:, -1]
         for index, value in zip(group, kl_divergence(base, edited).tolist(), strict=True):
             found[index] = value
     return found

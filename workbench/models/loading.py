@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from workbench.errors import ModelError, UsageError
+from workbench.models.packing import pack_linears
 from workbench.models.sources import Source, resolve
 from workbench.models.subject import Subject
 
@@ -56,6 +57,7 @@ def open_model(
     hf_model = _hf_model(source, precision, place, device_map, quantisation)
     if quantisation is None:
         _require_finite(hf_model, source)
+        pack_linears(hf_model)
     bridge = _bridge(hf_model, tokenizer, source, precision, place)
     digest = source.digest if quantisation is None else f"{source.digest}+{quantisation}"
     return Subject(source.name, bridge, tokenizer, digest, precision, _device_of(hf_model), source.origin)

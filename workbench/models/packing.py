@@ -1,0 +1,72 @@
+"""Linear layers whose weights are laid out once as the processor's matrix unit wants them.
+
+oneDNN multiplies bfloat16 from blocks. Given plain rows it rearranges them in every call, which is half the time of a
+small product: decoding is then bound by that and not by memory. A `PackedLinear` keeps the rearranged copy, made when
+a small product is first asked for. The products are the same bit for bit, which each layer checks when it packs.
+
+The copy is as large as the weights; a model that would take more than a quarter of the free memory is not packed.
+Weights that change (an edit, a training step) are packed again. Gradients go the plain way.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+SMALL = 64  # rows; a large product does not wait for its weights to be rearranged
+_SHARE = 0.25  # of the free memory
+
+
+@dataclass
+class _Packed:
+    """The rearranged copy of a weight as it was at some version; no copy where the products would differ."""
+
+    of: tuple[int, int]
+    weight: Tensor | None
+
+
+class PackedLinear(nn.Linear):
+    """`nn.Linear`, with the same weights, the same result, and less waiting."""
+
+    _packed: _Packed | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or input.dtype != torch.bfloat16 or not input.numel():
+            return linear(input, self.weight, self.bias)
+        key = (self.weight.data_ptr(), self.weight._version)
+        if self._packed is None or self._packed.of != key:
+            if input.numel() // input.shape[-1] > SMALL:
+                return linear(input, self.weight, self.bias)
+            self._packed = self._pack(key, input)
+        if self._packed.weight is None:
+            return linear(input, self.weight, self.bias)
+        return _product(input, self._packed.weight, self.bias)
+
+    def _pack(self, key: tuple[int, int], input: Tensor) -> _Packed:
+        weight = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), None)
+        same = torch.equal(_product(input, weight, self.bias), linear(input, self.weight, self.bias))
+        return _Packed(key, weight if same else None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_packed"}
+
+
+def _product(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
+    return found
+
+
+def pack_linears(model: nn.Module) -> int:
+    """Make every plain linear layer of a bfloat16 model on the CPU a PackedLinear; returns how many."""
+    import psutil
+
+    layers = [module for module in model.modules() if type(module) is nn.Linear]
+    layers = [each for each in layers if each.weight.dtype == torch.bfloat16 and each.weight.device.type == "cpu"]
+    size = sum(each.weight.nbytes for each in layers)
+    if not torch.backends.mkldnn.is_available() or size > _SHARE * psutil.virtual_memory().available:
+        return 0
+    for each in layers:
+        each.__class__ = PackedLinear
+    return len(layers)

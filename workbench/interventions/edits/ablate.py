@@ -7,7 +7,7 @@ At strength 1, placed on everything that writes to the stream, the model can no 
 
 from dataclasses import dataclass
 
-from einops import einsum
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -26,8 +26,8 @@ class Ablate(Edit):
     def __call__(self, acts: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
         wide = acts.float()
         unit = self.direction.unit.to(wide)
-        along = einsum(wide, unit, "batch pos d_model, d_model -> batch pos")
-        return (wide - self.strength * along[..., None] * unit).to(acts.dtype)
+        # One product and one fused step, for this runs three times a layer while the model talks.
+        return torch.addcmul(wide, (wide @ unit)[..., None], unit, value=-self.strength).to(acts.dtype)
 
     @property
     def is_identity(self) -> bool:

@@ -9,7 +9,7 @@ from io import TextIOWrapper
 
 import typer
 
-from workbench.cli import bench, demo, doctor, evaluate, find, generate, models, runs
+from workbench.cli import bench, card, demo, doctor, evaluate, find, generate, models, runs
 from workbench.errors import WorkbenchError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("models")(models.command)
 app.command("find")(find.command)
 app.command("generate")(generate.command)
 app.command("evaluate")(evaluate.command)
+app.command("card")(card.command)
 app.command("bench")(bench.command)
 app.add_typer(runs.app, name="runs")
 

@@ -1,0 +1,70 @@
+"""A card into a run folder: `workbench card`, and the same from a script."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from workbench.directions import Direction
+from workbench.errors import PromptError
+from workbench.models import Subject
+from workbench.prompts import ContrastPairs, Prompts
+from workbench.runs import RunFolder, RunManifest, note, write_text
+from workbench.search.refusal import refusal_tokens
+from workbench.studies.identifiability import REPEATS, RESAMPLES, SIZES, TEMPLATES, identify
+
+N_VALIDATION = 32
+FIGURE = "identifiability.html"
+
+
+def record_card(
+    subject: Subject,
+    direction: Direction,
+    sets: Mapping[str, ContrastPairs],
+    *,
+    batch_size: int = 32,
+    seed: int = 0,
+    out: Path | None = None,
+) -> RunFolder:
+    """The identifiability card of `direction`; a finished one of the same identity is handed back as it is.
+
+    Of the first set, positive prompts that the direction was not found with are held out, to ablate it on.
+    """
+    direction.check_fits(subject)
+    kept, validation = held_out(sets, direction, seed)
+    data = {name: pairs.digest for name, pairs in kept.items()} | {"validation": validation.digest}
+    settings = {
+        "direction": direction.digest, "sizes": list(SIZES), "resamples": RESAMPLES, "repeats": REPEATS,
+        "templates": dict(TEMPLATES), "batch_size": batch_size, "seed": seed,
+    }  # fmt: skip
+    folder = RunFolder.start(RunManifest(command="card", settings=settings, model=subject.identity, data=data), out)
+    if folder.done:
+        note(f"This card was made before; it is in {folder.path}.")
+        return folder
+    with folder.timed("card"):
+        tokens = refusal_tokens(subject, next(iter(kept.values())).positive, None, batch_size).ids
+        card = identify(subject, direction, kept, validation, tokens, batch_size=batch_size, seed=seed)
+    write_text(folder.path / FIGURE, card.plot().to_html(include_plotlyjs=True))
+    folder.finish(card.to_json(), [card.bootstrap, card.shuffled, *card.bypass])
+    return folder
+
+
+def held_out(
+    sets: Mapping[str, ContrastPairs], direction: Direction, seed: int
+) -> tuple[dict[str, ContrastPairs], Prompts]:
+    """The sets without the validation prompts, which are drawn from the first and new to the direction."""
+    first = next(iter(sets.values())).positive
+    fresh = first.without(direction.seen)
+    if len(fresh) < 4:
+        raise PromptError(
+            f"The direction was found with all but {len(fresh)} of {len(first)} positive prompts, and a card ablates "
+            "it on prompts that are new to it; give a larger set, or find the direction with a smaller --n-train."
+        )
+    validation = fresh.sample(min(N_VALIDATION, len(fresh)), seed)
+    taken = {prompt.digest for prompt in validation}
+    kept = {
+        name: ContrastPairs(
+            pairs.positive.without(taken).require(16, f"The positive side of {name}"),
+            pairs.negative.without(taken).require(16, f"The negative side of {name}"),
+        )
+        for name, pairs in sets.items()
+    }
+    return kept, validation

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from experiments.benchmarks import benchmarks, interleaved, table
+from experiments.benchmarks.machine import machine
 from experiments.benchmarks.plain import plain_model
 from workbench.activations import capture as capture_activations
 from workbench.models import Subject, token_rows
@@ -41,4 +42,13 @@ def capture(subject: Subject, rounds: int) -> dict[str, Any]:
         "plain, sdpa, last logits": forward("sdpa", logits_to_keep=1),
     }
     tokens = sum(int(batch.attention.sum()) for batch in batches)
-    return {"timings": table(interleaved(ways, rounds, units=tokens, unit="tokens"))}
+    timings = interleaved(ways, rounds, units=tokens, unit="tokens")
+    reached = 2 * _weights(subject) * tokens / timings[0].median / 1e9
+    peak = machine(subject.dtype, subject.device)["matmul_gflops"]
+    return {"timings": table(timings), "gflops": round(reached, 1), "share_of_peak": round(reached / peak, 3)}
+
+
+def _weights(subject: Subject) -> int:
+    """How many weights multiply every token on its way to the last block, whose input is captured last."""
+    blocks = subject.bridge.original_model.get_decoder().layers[:-1]
+    return sum(weight.numel() for block in blocks for weight in block.parameters() if weight.ndim > 1)

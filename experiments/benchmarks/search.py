@@ -4,6 +4,7 @@ Ours runs whole in every round. The paper's takes the same time for every candid
 them (all of them with `whole=True`) and is compared by the candidate.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from experiments.benchmarks import benchmarks, interleaved, table
@@ -25,10 +26,19 @@ SETTINGS = SearchSettings(filtered=False)
 
 
 @benchmarks.register("search")
-def search(subject: Subject, rounds: int, pairs: ContrastPairs | None = None, whole: bool = False) -> dict[str, Any]:
-    """Our search and the paper's on the same candidates and validation prompts, which no filter thins out."""
+def search(
+    subject: Subject,
+    rounds: int,
+    pairs: ContrastPairs | None = None,
+    starts: Sequence[str] | None = None,
+    whole: bool = False,
+) -> dict[str, Any]:
+    """Our search and the paper's on the same candidates and validation prompts, which no filter thins out.
+
+    `starts` is how replies that show the behaviour begin; by default, how refusals do.
+    """
     train, val = draw(pairs or builtin_pairs("train"), None, SETTINGS)
-    tokens = refusal_tokens(subject, train.positive).ids
+    tokens = refusal_tokens(subject, train.positive, starts).ids
     candidates = _candidates(subject, train)
     scorer = Scorer.prepare(subject, val, tokens, SETTINGS.batch_size, SETTINGS.seed)
     plain = PlainSearch.of(plain_model(subject), subject, scorer.harmful, scorer.harmless, tokens)

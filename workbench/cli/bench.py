@@ -9,7 +9,7 @@ from workbench.cli.display import show, table, watching
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="search, capture, steering, generation, or all.")],
+    name: Annotated[str, typer.Argument(help="search, search-french, capture, steering, generation, or all.")],
     model: Annotated[str | None, typer.Argument(help="Default: the embedded model.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each way is run.")] = 3,
     dtype: o.Dtype = None,

@@ -26,7 +26,12 @@ SETTINGS = SearchSettings(filtered=False)
 
 
 @benchmarks.register("search")
-def search(
+def search(subject: Subject, rounds: int) -> dict[str, Any]:
+    """Candidates scored a second, for refusing the built-in harmful requests."""
+    return compare(subject, rounds)
+
+
+def compare(
     subject: Subject,
     rounds: int,
     pairs: ContrastPairs | None = None,

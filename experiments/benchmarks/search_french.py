@@ -7,7 +7,7 @@ log-odds that the reply begins with a common first word of French.
 from typing import Any
 
 from experiments.benchmarks import benchmarks
-from experiments.benchmarks.search import search
+from experiments.benchmarks.search import compare
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs, Prompts, builtin_prompts
 
@@ -17,7 +17,7 @@ STARTS = ("La", "Le", "Les", "L", "Un", "Une", "Pour", "Voici", "Il", "Bonjour")
 @benchmarks.register("search-french")
 def search_french(subject: Subject, rounds: int) -> dict[str, Any]:
     """Candidates scored a second, for answering in French."""
-    return search(subject, rounds, french_pairs(), STARTS)
+    return compare(subject, rounds, french_pairs(), STARTS)
 
 
 def french_pairs() -> ContrastPairs:

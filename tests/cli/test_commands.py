@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -166,6 +167,24 @@ def test_runs_list_is_empty_and_then_is_not(run: Run, model: Path, direction: Pa
     assert len(json.loads(run("runs", "list", "--json")[1])["runs"]) == 1
 
 
+def test_a_card_names_its_figure_and_verifies(
+    run: Run, model: Path, direction: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workbench.studies import identifiability
+
+    monkeypatch.setattr(identifiability, "RESAMPLES", 3)
+    monkeypatch.setattr(identifiability, "REPEATS", 2)
+    monkeypatch.setattr("workbench.studies.carding.refusal_tokens", lambda *_: SimpleNamespace(ids=(40,)))
+    call = ("card", model, "--direction", direction, "--out", tmp_path / "c")
+    status, out, _ = run(*call, "--json")
+    assert status == 0
+    assert json.loads(out)["names"][0] == "harmful, own system prompt"
+    status, out, _ = run(*call)
+    assert status == 0
+    assert "identifiability.html" in out.replace("\n", "")
+    assert run("runs", "verify", tmp_path / "c")[0] == 0
+
+
 BAD = [
     (("find", "MODEL", "--harmful", "none.jsonl"), 2, "There is no file none.jsonl"),
     (("find", "MODEL", "--harmful", "latin.txt"), 2, "is not UTF-8"),
@@ -202,6 +221,9 @@ BAD = [
     (("generate", "WIDE", "--prompt", "Hi", "--direction", "DIRECTION", "--ablate"), 2, "is 32 wide"),
     (("evaluate", "MODEL"), 2, "the recipe is empty"),
     (("evaluate", "MODEL", "--direction", "DIRECTION", "--ablate", "--judge", "me"), 2, "no judge called 'me'"),
+    (("card", "MODEL", "--direction", "DIRECTION", "--harmful", "harmful"), 2, "1 --harmful and 0 --harmless"),
+    (("card", "OTHER", "--direction", "DIRECTION"), 2, "was found in llama"),
+    (("find", "MODEL", "--no-filter", "--search", "magic"), 2, "no search called 'magic'"),
     (("runs", "verify", "nowhere"), 1, "is not a run folder"),
     (("generate", "MODEL", "--prompt", "Hi", "--no-such-option"), 2, "No such option"),
     (("nonsense",), 2, "No such command"),

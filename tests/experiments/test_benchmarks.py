@@ -12,7 +12,7 @@ from experiments.benchmarks import Timing, benchmarks, interleaved, table
 from experiments.benchmarks.machine import machine
 from experiments.benchmarks.plain import plain_model
 from experiments.benchmarks.plain_search import PlainSearch
-from experiments.benchmarks.search import SETTINGS, search
+from experiments.benchmarks.search import SETTINGS, compare
 from tests.search.test_finding import PAIRS
 from workbench.cli.main import main
 from workbench.models import Subject, token_rows
@@ -53,14 +53,14 @@ def test_the_plain_search_scores_as_ours_does(llama: Subject) -> None:
 
 
 def test_the_search_benchmark_compares_the_same_candidates(llama: Subject) -> None:
-    found = search(llama, 1, PAIRS, whole=True)
+    found = compare(llama, 1, PAIRS, whole=True)
     assert [row["way"] for row in found["timings"]] == ["screened", "the paper's"]
     assert found["candidates"] == 6
     assert found["same"] or found["ours"]["refusal_score"] <= found["the_paper"]["refusal_score"] + 0.05
     assert not SETTINGS.filtered
 
 
-@pytest.mark.parametrize("name", [name for name in benchmarks if name != "search"])
+@pytest.mark.parametrize("name", [name for name in benchmarks if not name.startswith("search")])
 def test_every_benchmark_runs_from_the_command_line(
     name: str,
     tiny_folders: dict[str, Path],

@@ -17,6 +17,7 @@ def command(
     direction: Annotated[o.Path, typer.Option(help="A find run, or a direction file.")],
     harmful: Annotated[list[str] | None, typer.Option(help="Sets to compare; the first is resampled.")] = None,
     harmless: Annotated[list[str] | None, typer.Option(help="The other side of each, in the same order.")] = None,
+    n: Annotated[int, typer.Option("--n", min=16, help="Prompts of each side of a set, at most.")] = 256,
     batch_size: o.BatchSize = 32,
     seed: o.Seed = 0,
     dtype: o.Dtype = None,
@@ -32,9 +33,9 @@ def command(
         found = Direction.load(direction)
         sets = _sets(harmful or ["harmful"], harmless or ["harmless"])
         subject = o.open_subject(model, dtype, device)
-        folder = record_card(subject, found, sets, batch_size=batch_size, seed=seed, out=out)
+        folder = record_card(subject, found, sets, n=n, batch_size=batch_size, seed=seed, out=out)
     results = folder.results() | {"run": str(folder.path)}
-    show(results, json, *_tables(results), f"The figure is {folder.path}/identifiability.html.")
+    show(results, json, *card_tables(results), f"The figure is {folder.path}/identifiability.html.")
 
 
 def _sets(harmful: list[str], harmless: list[str]) -> "Mapping[str, ContrastPairs]":
@@ -53,7 +54,8 @@ def _sets(harmful: list[str], harmless: list[str]) -> "Mapping[str, ContrastPair
     return found
 
 
-def _tables(card: Mapping[str, Any]) -> list[Any]:
+def card_tables(card: Mapping[str, Any]) -> list[Any]:
+    """How sure the direction is, by number of prompts, and what its variants do."""
     curve = [
         [
             str(point["n"]),

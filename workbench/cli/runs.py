@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from workbench.cli.card import card_tables
 from workbench.cli.display import evaluation_tables, found_tables, show, table
 from workbench.cli.options import Json
 
@@ -46,13 +47,19 @@ def verify_command(run: Run, json: Json = False) -> None:
     from workbench.evaluation import rederive
     from workbench.runs import RunFolder
     from workbench.search import rederive_find
+    from workbench.studies import rederive_card
 
     folder = RunFolder.open(run)
     if not folder.done:
         raise RunError(f"{run} is not finished; run its command again to finish it, then verify.")
     faults = [f"{name} is missing or was changed." for name in folder.changed_files()]
     if not faults:
-        checks = {"find": [rederive_find], "evaluate": [rederive], "demo": [rederive_find, rederive]}
+        checks = {
+            "find": [rederive_find],
+            "evaluate": [rederive],
+            "demo": [rederive_find, rederive],
+            "card": [rederive_card],
+        }
         if folder.manifest.command not in checks:
             raise RunError(f"{run} is a run of {folder.manifest.command!r}, whose scores this workbench cannot derive.")
         faults = [fault for check in checks[folder.manifest.command] for fault in check(folder)]
@@ -66,6 +73,8 @@ def verify_command(run: Run, json: Json = False) -> None:
 
 def result_tables(command: str, results: dict[str, Any]) -> list[Any]:
     """The tables of a finished run."""
+    if command == "card":
+        return card_tables(results)
     if command == "demo":
         return [*found_tables(results["find"]), *evaluation_tables(results["evaluation"])]
     return found_tables(results) if command == "find" else evaluation_tables(results)

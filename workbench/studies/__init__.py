@@ -2,6 +2,6 @@
 
 from workbench.studies.carding import record_card
 from workbench.studies.demonstration import demonstrate
-from workbench.studies.identifiability import Card, identify
+from workbench.studies.identifiability import Card, identify, rederive_card
 
-__all__ = ["Card", "demonstrate", "identify", "record_card"]
+__all__ = ["Card", "demonstrate", "identify", "record_card", "rederive_card"]

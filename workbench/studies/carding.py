@@ -20,16 +20,21 @@ def record_card(
     direction: Direction,
     sets: Mapping[str, ContrastPairs],
     *,
+    n: int = 256,
     batch_size: int = 32,
     seed: int = 0,
     out: Path | None = None,
 ) -> RunFolder:
     """The identifiability card of `direction`; a finished one of the same identity is handed back as it is.
 
-    Of the first set, positive prompts that the direction was not found with are held out, to ablate it on.
+    At most `n` prompts of each side of a set are read. Of the first set, positive prompts that the direction was not found with are held out, to ablate it on.
     """
     direction.check_fits(subject)
     kept, validation = held_out(sets, direction, seed)
+    kept = {
+        name: ContrastPairs(pairs.positive.sample(n, seed), pairs.negative.sample(n, seed))
+        for name, pairs in kept.items()
+    }
     data = {name: pairs.digest for name, pairs in kept.items()} | {"validation": validation.digest}
     settings = {
         "direction": direction.digest, "sizes": list(SIZES), "resamples": RESAMPLES, "repeats": REPEATS,
@@ -41,7 +46,7 @@ def record_card(
         return folder
     with folder.timed("card"):
         tokens = refusal_tokens(subject, next(iter(kept.values())).positive, None, batch_size).ids
-        card = identify(subject, direction, kept, validation, tokens, batch_size=batch_size, seed=seed)
+        card = identify(subject, direction, kept, validation, tokens, batch_size=batch_size, seed=seed, folder=folder)
     write_text(folder.path / FIGURE, card.plot().to_html(include_plotlyjs=True))
     folder.finish(card.to_json(), [card.bootstrap, card.shuffled, *card.bypass])
     return folder

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -26,7 +27,7 @@ from workbench.errors import SearchError
 from workbench.interventions import Ablate, Recipe, random_control
 from workbench.models import Subject, token_rows
 from workbench.prompts import ContrastPairs, Prompts
-from workbench.runs import note, track
+from workbench.runs import RunFolder, note, track, writing
 from workbench.search.refusal import metric_of
 from workbench.statistics import Score, mean_score
 
@@ -42,6 +43,7 @@ TEMPLATES: Mapping[str, str | None] = {
     "terse system prompt": "Answer in one sentence.",
 }
 PLAIN = "difference-in-means"
+VARIANTS, EFFECTS = "variants.safetensors", "effects.jsonl"
 
 
 class Point(BaseModel):
@@ -53,6 +55,15 @@ class Point(BaseModel):
     agreement: Score | None  # None where there are not twice as many prompts
     shuffled: Score | None
     expected: float | None
+
+
+class Effect(BaseModel):
+    """The refusal metric of each validation prompt under one edit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    values: list[float]
 
 
 class Card(BaseModel):
@@ -95,10 +106,12 @@ def identify(
     *,
     batch_size: int = 32,
     seed: int = 0,
+    folder: RunFolder | None = None,
 ) -> Card:
     """The card of `direction`'s place; the first of `sets` is resampled, and all of them are compared.
 
-    `validation` are positive prompts that nothing here was found with, and `tokens` begin a refusal.
+    `validation` are positive prompts that nothing here was found with, and `tokens` begin a refusal. With a `folder`,
+    the directions and what each of them did to each prompt are written down, for the card to be derived from again.
     """
     direction.check_fits(subject)
     extract, method = _extractor(direction)
@@ -106,7 +119,10 @@ def identify(
     (positive, negative), *_ = variants.values()
     units = {name: _unit(extract, *sides) for name, sides in variants.items()}
     directions = {name: replace(direction, unit=unit.float(), method=method) for name, unit in units.items()}
-    cosines = tuple(tuple(float(one @ other) for other in units.values()) for one in units.values())
+    effects = list(_effects(subject, directions, validation, tokens, batch_size, seed, folder))
+    if folder is not None:
+        with writing(folder.path / VARIANTS) as draft:
+            save_file({"units": torch.stack(list(units.values()))}, draft)
     generator = np.random.default_rng(seed)
     return Card(
         place=f"{direction.site}, position {direction.position}",
@@ -117,8 +133,8 @@ def identify(
         shuffled=_bootstrap("shuffled labels", extract, *_shuffled(positive, negative, generator), generator),
         curve=tuple(_curve(extract, positive, negative, generator, method)),
         names=tuple(variants),
-        cosines=cosines,
-        bypass=tuple(_effects(subject, directions, validation, tokens, batch_size, seed)),
+        cosines=cosines_of(torch.stack(list(units.values()))),
+        bypass=tuple(_score(effect) for effect in effects),
     )
 
 
@@ -219,14 +235,39 @@ def _effects(
     tokens: Sequence[int],
     batch_size: int,
     seed: int,
-) -> Iterator[Score]:
+    folder: RunFolder | None,
+) -> Iterator[Effect]:
     """The refusal metric on the validation prompts under every direction ablated, and under none."""
     first = next(iter(directions.values()))
     recipes = {"no edit": Recipe()} | {name: Ablate(each).at("all") for name, each in directions.items()}
     recipes["random, matched"] = random_control(subject, Ablate(first).at("all"), validation, seed)
     batches = subject.batches(token_rows(subject, validation), batch_size)
+    known = {effect.name: effect for effect in (folder.journal(EFFECTS, Effect) if folder else [])}
     for name, recipe in track(list(recipes.items()), "Ablating"):
-        values = metric_of(subject, batches, recipe, tokens)
-        if not np.isfinite(values).all():
-            raise SearchError(f"{subject.name} gave logits that are not finite under {name}; try --dtype float32.")
-        yield mean_score(name, values, better="lower")
+        if name not in known:
+            known[name] = Effect(name=name, values=metric_of(subject, batches, recipe, tokens))
+            if not np.isfinite(known[name].values).all():
+                raise SearchError(f"{subject.name}: logits that are not finite under {name}; try --dtype float32.")
+            if folder is not None:
+                folder.log(EFFECTS, known[name].model_dump(mode="json"))
+        yield known[name]
+
+
+def _score(effect: Effect) -> Score:
+    return mean_score(effect.name, effect.values, better="lower")
+
+
+def cosines_of(units: Float[Tensor, "variant d_model"]) -> tuple[tuple[float, ...], ...]:
+    """The cosine of each with each."""
+    return tuple(tuple(float(one @ other) for other in units) for one in units)
+
+
+def rederive_card(folder: RunFolder) -> list[str]:
+    """What the stored directions and effects do not lead to again; the resamples need the model and are left out."""
+    recorded = Card.model_validate(folder.results())
+    faults = []
+    if cosines_of(load_file(folder.path / VARIANTS)["units"]) != recorded.cosines:
+        faults.append("The stored directions do not lead to the cosines in the results.")
+    if tuple(map(_score, folder.journal(EFFECTS, Effect))) != recorded.bypass:
+        faults.append("The journal of effects does not lead to the scores in the results.")
+    return faults

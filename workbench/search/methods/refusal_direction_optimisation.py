@@ -31,6 +31,7 @@ JOURNAL = "optimisation.jsonl"
 RATE, BETAS = 1e-2, (0.9, 0.98)  # the paper's
 STEPS, CHECK = 48, 8  # the loss on lessons kept apart is measured every CHECK steps
 BATCH = 8  # prompts of each kind in a step
+HELD = 4  # of them whose activations are held for the backward pass
 MOST = 64  # train prompts of each side
 APART = 0.25  # of the lessons
 SCREENED = 8  # train prompts of each side in the screen
@@ -106,7 +107,7 @@ class _Descent:
 
     def _measured(self, number: int) -> Step:
         lessons = self.learned.drawn(BATCH, self.task.settings.seed, number)
-        loss, gradient = lessons.slope(self.task.subject, self.start, self.vector, BATCH)
+        loss, gradient = lessons.slope(self.task.subject, self.start, self.vector, HELD)
         return Step(loss=loss, gradient=gradient.tolist(), apart=None)
 
     def _take(self, step: Step) -> None:

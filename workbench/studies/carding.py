@@ -27,7 +27,8 @@ def record_card(
 ) -> RunFolder:
     """The identifiability card of `direction`; a finished one of the same identity is handed back as it is.
 
-    At most `n` prompts of each side of a set are read. Of the first set, positive prompts that the direction was not found with are held out, to ablate it on.
+    At most `n` prompts of each side of a set are read. Of the first set, positive prompts that the direction was not
+    found with are held out, to ablate it on.
     """
     direction.check_fits(subject)
     kept, validation = held_out(sets, direction, seed)

@@ -23,7 +23,7 @@ def identifiability_figure(
     under no edit, under each variant ablated, and under a random control."""
     figure = make_subplots(
         rows=1, cols=3, column_widths=[0.3, 0.33, 0.37], horizontal_spacing=0.13,
-        subplot_titles=("Two halves of n prompts a side", "Cosine between variants", "Ablated, on the same prompts"),
+        subplot_titles=("Two draws of n prompts a side", "Cosine between variants", "Ablated, on the same prompts"),
     )  # fmt: skip
     _agreement(figure, curve, expected)
     letters = [chr(ord("A") + index) for index in range(len(names))]
@@ -56,7 +56,7 @@ def _agreement(figure: go.Figure, curve: Measured, expected: Sequence[tuple[int,
         )  # fmt: skip
     if expected:
         figure.add_scatter(
-            x=[n for n, _ in expected], y=[value for _, value in expected], mode="lines", name="expected of the noise",
+            x=[n for n, _ in expected], y=[value for _, value in expected], mode="lines", name="expected from the noise",
             line={"color": MUTED, "dash": "dash"}, row=1, col=1,
         )  # fmt: skip
     sizes = [n for n, *_ in curve]

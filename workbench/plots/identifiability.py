@@ -56,7 +56,7 @@ def _agreement(figure: go.Figure, curve: Measured, expected: Sequence[tuple[int,
         )  # fmt: skip
     if expected:
         figure.add_scatter(
-            x=[n for n, _ in expected], y=[value for _, value in expected], mode="lines", name="expected from the noise",
+            x=[n for n, _ in expected], y=[value for _, value in expected], mode="lines", name="expected of noise",
             line={"color": MUTED, "dash": "dash"}, row=1, col=1,
         )  # fmt: skip
     sizes = [n for n, *_ in curve]

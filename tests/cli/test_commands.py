@@ -221,7 +221,11 @@ BAD = [
     (("generate", "WIDE", "--prompt", "Hi", "--direction", "DIRECTION", "--ablate"), 2, "is 32 wide"),
     (("evaluate", "MODEL"), 2, "the recipe is empty"),
     (("evaluate", "MODEL", "--direction", "DIRECTION", "--ablate", "--judge", "me"), 2, "no judge called 'me'"),
-    (("card", "MODEL", "--direction", "DIRECTION", "--harmful", "harmful"), 2, "1 --harmful and 0 --harmless"),
+    (
+        ("card", "MODEL", "--direction", "DIRECTION", "--harmful", "a", "--harmful", "b"),
+        2,
+        "2 --harmful and 1 --harmless",
+    ),
     (("card", "OTHER", "--direction", "DIRECTION"), 2, "was found in llama"),
     (("find", "MODEL", "--no-filter", "--search", "magic"), 2, "no search called 'magic'"),
     (("runs", "verify", "nowhere"), 1, "is not a run folder"),

@@ -15,8 +15,17 @@ if TYPE_CHECKING:
     from workbench.directions import Direction, extract_directions
     from workbench.errors import WorkbenchError
     from workbench.evaluation import Evaluation, Outcome, evaluate, record_evaluation
-    from workbench.generation import Replies, generate
-    from workbench.interventions import Ablate, Add, Edit, Placement, Recipe, random_control, steered
+    from workbench.generation import Replies, generate, stream
+    from workbench.interventions import (
+        Ablate,
+        Add,
+        Edit,
+        Placement,
+        Recipe,
+        parse_recipe,
+        random_control,
+        steered,
+    )
     from workbench.models import Site, Subject, open_model
     from workbench.prompts import ContrastPairs, Prompt, Prompts, builtin_pairs, load_prompts
     from workbench.search import Found, SearchSettings, find_direction, record_find
@@ -27,8 +36,17 @@ _HOMES = {
     "directions": ("Direction", "extract_directions"),
     "errors": ("WorkbenchError",),
     "evaluation": ("Evaluation", "Outcome", "evaluate", "record_evaluation"),
-    "generation": ("Replies", "generate"),
-    "interventions": ("Ablate", "Add", "Edit", "Placement", "Recipe", "random_control", "steered"),
+    "generation": ("Replies", "generate", "stream"),
+    "interventions": (
+        "Ablate",
+        "Add",
+        "Edit",
+        "Placement",
+        "Recipe",
+        "parse_recipe",
+        "random_control",
+        "steered",
+    ),
     "models": ("Site", "Subject", "open_model"),
     "prompts": ("ContrastPairs", "Prompt", "Prompts", "builtin_pairs", "load_prompts"),
     "search": ("Found", "SearchSettings", "find_direction", "record_find"),
@@ -38,10 +56,10 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Ablate", "ActivationStore", "Activations", "Add", "ContrastPairs", "Direction", "Edit", "Evaluation", "Found",
-    "Outcome", "Placement", "Prompt", "Prompts", "Recipe", "Replies", "Score", "SearchSettings", "Site", "Subject",
-    "WorkbenchError", "builtin_pairs", "capture", "capture_moments", "evaluate", "extract_directions",
-    "find_direction", "generate", "load_prompts", "open_model", "random_control", "record_evaluation",
-    "record_find", "steered",
+    "Outcome", "Placement", "Prompt", "Prompts", "Recipe", "Replies", "Score", "SearchSettings",
+    "Site", "Subject", "WorkbenchError", "builtin_pairs", "capture", "capture_moments", "evaluate",
+    "extract_directions", "find_direction", "generate", "load_prompts", "open_model", "parse_recipe", "random_control",
+    "record_evaluation", "record_find", "steered", "stream",
 ]  # fmt: skip
 
 

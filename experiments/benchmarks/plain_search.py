@@ -3,7 +3,8 @@
 For every candidate: the refusal metric of all harmful validation prompts with the direction projected out of every
 block input, attention output and MLP output; the refusal metric of all harmless ones with the raw direction added at
 its block's input; the KL of all harmless ones under the projection. Batches of 32, all logits, hooks on the modules
-themselves. Written from the description (Arditi et al. 2024, section 3 and appendix C).
+themselves, and, as in the authors' code, the logits of every position in float64 before the last is taken for the
+metric: two fifths of the time. Written from the description (Arditi et al. 2024, section 3 and appendix C).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -52,9 +53,9 @@ class PlainSearch:
         unit = direction.unit.to(self.model.device, self.model.dtype)
         raw = (direction.unit * direction.scale).to(self.model.device, self.model.dtype)
         with self._projected(unit):
-            bypass = torch.cat([refusal_metric(self._last(batch), self.tokens) for batch in self.harmful])
+            bypass = torch.cat([self._metric(batch) for batch in self.harmful])
         with self._added(direction.site.layer, raw):
-            induce = torch.cat([refusal_metric(self._last(batch), self.tokens) for batch in self.harmless])
+            induce = torch.cat([self._metric(batch) for batch in self.harmless])
         with self._projected(unit):
             edited = [self._last(batch) for batch in self.harmless]
         divergence = torch.cat([kl_divergence(b, e) for b, e in zip(self.base, edited, strict=True)])
@@ -64,10 +65,16 @@ class PlainSearch:
             "kl_div_score": float(divergence.mean()),
         }
 
+    def _metric(self, batch: Batch) -> Tensor:
+        return refusal_metric(self._logits(batch).double()[:, -1], self.tokens)
+
     def _last(self, batch: Batch) -> Tensor:
+        return self._logits(batch)[:, -1]
+
+    def _logits(self, batch: Batch) -> Tensor:
         with torch.inference_mode():
             logits: Tensor = self.model(batch.ids, attention_mask=batch.attention.long()).logits
-        return logits[:, -1]
+        return logits
 
     @contextmanager
     def _projected(self, unit: Tensor) -> Iterator[None]:

@@ -66,7 +66,7 @@ def test_generate_under_a_direction(run: Run, model: Path, direction: Path) -> N
     status, out, _ = run(*options, "--direction", direction, "--add", 2.0)
     steered = json.loads(out)
     assert status == 0
-    assert steered["recipe"] == "add(strength=2) @ 1.resid_pre"
+    assert steered["recipe"] == "2 * add(d) @ 1.resid_pre"
     assert plain["recipe"] == "nothing"
     assert plain["replies"][0]["reply"] != steered["replies"][0]["reply"]
 
@@ -202,7 +202,7 @@ BAD = [
     (("generate", "MODEL", "--prompt", "Hi", "--dtype", "__dict__"), 2, "dtype '__dict__' is not supported"),
     (("generate", "MODEL", "--prompt", "Hi", "--max-new-tokens", "999"), 2, "A reply of 999 tokens does not fit"),
     (("generate", "MODEL", "--prompt", "a\udce9b"), 2, "not UTF-8"),
-    (("generate", "MODEL", "--prompt", "Hi", "--recipe", "hollow"), 1, "hollow cannot be read"),
+    (("generate", "MODEL", "--prompt", "Hi", "--recipe", "hollow"), 1, "There is no file hollow/recipe.json"),
     (
         ("generate", "MODEL", "--prompt", "Hi", "--direction", "DIRECTION", "--add", "1e38"),
         1,

@@ -10,6 +10,7 @@ from tests.conftest import random_direction
 from tests.laws.cases import PROMPTS, logits_of
 from workbench.errors import DirectionError, RecipeError, RunError, UsageError
 from workbench.interventions import Ablate, Add, Recipe, random_control, steered
+from workbench.interventions.tokens import Tokens
 from workbench.models import Layout, Site, Subject
 
 
@@ -76,7 +77,7 @@ def test_a_site_that_cannot_be_read_is_refused(llama: Subject, spec: str) -> Non
 
 def test_a_place_that_is_not_there_names_the_part(llama: Subject) -> None:
     recipe = Add(random_direction(llama)).at(31)
-    with pytest.raises(RecipeError, match=r"add\(strength=1\) @ 31: no layer 31 in llama; .* 0-2"):
+    with pytest.raises(RecipeError, match=r"add\(\w{8}\) @ 31: no layer 31 in llama; .* 0-2"):
         recipe.check_fits(llama)
     with pytest.raises(RecipeError, match="run backwards"):
         Add(random_direction(llama)).at("2-1").check_fits(llama)
@@ -92,19 +93,24 @@ def test_a_token_scope_that_is_not_there_is_refused(llama: Subject) -> None:
         Add(random_direction(llama)).at(1, tokens="sometimes")
 
 
-def test_scopes_mask_prompt_reply_and_padding_by_each_rows_own_count(llama: Subject) -> None:
+def test_scopes_mask_prompt_reply_and_padding_by_each_rows_own_count() -> None:
     # Row 0: two of padding, a prompt of two, a reply of one. Row 1: a prompt of four, a reply of one.
     position = torch.tensor([[-1, -1, 0, 1, 2], [0, 1, 2, 3, 4]])
-    layout = Layout(position, position >= 0, torch.tensor([2, 4]))
+    ids = torch.tensor([[9, 9, 5, 6, 7], [9, 5, 9, 6, 7]])
+    layout = Layout(position, position >= 0, torch.tensor([2, 4]), ids)
     expected = {
         "prompt": [[0, 0, 1, 1, 0], [1, 1, 1, 1, 0]],
         "generated": [[0, 0, 0, 0, 1], [0, 0, 0, 0, 1]],
         "last": [[0, 0, 0, 1, 0], [0, 0, 0, 1, 0]],
         "1:3": [[0, 0, 0, 1, 1], [0, 1, 1, 0, 0]],
+        "first 1": [[0, 0, 0, 0, 1], [0, 0, 0, 0, 1]],
+        "-1:1": [[0, 0, 0, 1, 1], [0, 0, 0, 1, 1]],
+        "-3:0": [[0, 0, 1, 1, 0], [0, 1, 1, 1, 0]],
+        "all no special": [[0, 0, 1, 1, 1], [0, 1, 0, 1, 1]],
+        "prompt no special": [[0, 0, 1, 1, 0], [0, 1, 0, 1, 0]],
     }
     for scope, wanted in expected.items():
-        mask = Add(random_direction(llama)).at(1, scope).placements[0].mask(layout)
-        assert mask is not None
+        mask = Tokens(scope).mask(layout, torch.tensor([9]))
         assert mask.int().tolist() == wanted, scope
 
 
@@ -142,8 +148,11 @@ def test_a_damaged_recipe_is_one_sentence(llama: Subject, tmp_path: Path) -> Non
         ({"placements": [part | {"arguments": part["arguments"] | {"strength": "1.0"}}]}, RecipeError, "strength"),
         ({"placements": [part | {"arguments": part["arguments"] | {"strength": None}}]}, RecipeError, "strength"),
         ({"placements": [part | {"arguments": part["arguments"] | {"depth": 1}}]}, RecipeError, "Part 1 .*'depth'"),
-        ({"placements": [part | {"arguments": {"direction": 1.0}}]}, RecipeError, "Part 1 .* other way round"),
+        ({"placements": [part | {"arguments": {"direction": 1.0}}]}, RecipeError, "Part 1 .*a direction, not a number"),
         ({"placements": [part | {"arguments": {}}]}, RecipeError, "Part 1 .*'direction'"),
+        ({"placements": [part | {"schedule": [[0.5, 1]]}]}, RecipeError, "Part 1 .*not a token and a share"),
+        ({"placements": [part | {"schedule": [[4, 1], [2, 0]]}]}, RecipeError, "Part 1 .*not in order"),
+        ({"placements": [part | {"gate": {"readout": "coordinate"}}]}, RecipeError, "gate.direction: Field required"),
         ({"placements": [part | {"tokens": "0:99999999999999999999"}]}, RecipeError, "no token scope"),
         ({"placements": [part | {"sites": ["0-99999999999999"]}]}, RecipeError, "not a site"),
         ({"placements": [part | {"sites": ["x"]}]}, RecipeError, "not a site"),

@@ -1,20 +1,27 @@
-"""The laws, as functions of a Subject and a registered edit; the tests run them over models and registries."""
+"""The laws, as functions of a Subject and a recipe-maker; the tests run them over models and registries."""
+
+from collections.abc import Callable
 
 import pytest
 import torch
 
 from tests.laws.cases import PROMPTS, SCOPES, a_recipe, an_edit, logits_of, same_bits, tokens_of
 from workbench.errors import RecipeError
-from workbench.generation import generate
-from workbench.interventions import Recipe, steered
+from workbench.generation import generate, stream
+from workbench.interventions import Recipe, Schedule, steered
 from workbench.models import Subject
+
+Make = Callable[..., Recipe]  # make(seed=...)
 
 
 def no_op(subject: Subject, edit: str) -> None:
-    """1. Strength 0, an empty recipe and an empty window change no bit."""
+    """1. Strength 0, a schedule of 0, an empty recipe and an empty window change no bit."""
     plain = logits_of(subject)
     nothing = [Recipe(), *(a_recipe(edit, subject, scope, strength=0.0) for scope in SCOPES)]
-    for recipe in [*nothing, a_recipe(edit, subject, "generated"), a_recipe(edit, subject, "9000:9001")]:
+    windows = [a_recipe(edit, subject, scope) for scope in ("generated", "9000:9001", "first 3 no special")]
+    sites = a_recipe(edit, subject).placements[0].sites
+    nothing.append(an_edit(edit, subject).at(sites, schedule=Schedule(((0, 0.0), (5, 0.0)))))
+    for recipe in [*nothing, *windows]:
         with steered(subject, recipe):
             assert same_bits(logits_of(subject), plain), f"{recipe} changed bits"
     assert tokens_of(generate(subject, PROMPTS, max_new_tokens=6)) == tokens_of(
@@ -29,33 +36,46 @@ def changes(subject: Subject, edit: str) -> None:
         assert not torch.equal(logits_of(subject), plain)
 
 
-def cache(subject: Subject, edit: str, scope: str) -> None:
+def cache(subject: Subject, make: Make) -> None:
     """2. Generation with a KV cache equals generation without."""
-    recipe = a_recipe(edit, subject, scope)
+    recipe = make()
     quick = generate(subject, PROMPTS, recipe, max_new_tokens=8)
     slow = generate(subject, PROMPTS, recipe, max_new_tokens=8, cache=False)
     assert tokens_of(quick) == tokens_of(slow)
 
 
-def batch(subject: Subject, edit: str, scope: str) -> None:
+def batch(subject: Subject, make: Make) -> None:
     """3. Alone, in a padded batch, and beside other recipes: the same tokens."""
-    recipe = a_recipe(edit, subject, scope)
+    recipe = make()
     together = tokens_of(generate(subject, PROMPTS, recipe, max_new_tokens=8))
     alone = [tokens_of(generate(subject, PROMPTS[i : i + 1], recipe, max_new_tokens=8))[0] for i in range(len(PROMPTS))]
-    others = [recipe, a_recipe(edit, subject, scope, seed=7), Recipe()]
-    mixed = tokens_of(generate(subject, PROMPTS, others, max_new_tokens=8))
+    mixed = tokens_of(generate(subject, PROMPTS, [recipe, make(seed=7), Recipe()], max_new_tokens=8))
     assert together == alone
     assert mixed[0] == alone[0]
 
 
-def rows(subject: Subject, edit: str, scope: str) -> None:
+def streams(subject: Subject, make: Make) -> None:
+    """4. Streaming says what generating says, whatever else the batch holds; cancelling leaves nothing behind."""
+    recipes = [make(), make(seed=7), Recipe()]
+    whole = generate(subject, PROMPTS, recipes, max_new_tokens=8)
+    with stream(subject, PROMPTS, recipes, max_new_tokens=8) as tokens:
+        said = list(tokens)
+    assert tokens_of(tokens.replies()) == tokens_of(whole)
+    for row, reply in enumerate(whole):
+        assert "".join(token.text for token in said if token.row == row) == reply.text
+    with stream(subject, PROMPTS, recipes, max_new_tokens=8) as tokens:
+        next(tokens)
+        assert subject.bridge.list_hooks() == {}, "a hook rests on the model between two tokens"
+    assert list(tokens) == []
+
+
+def rows(subject: Subject, make: Make, changed: bool) -> None:
     """5. A recipe on one row changes no bit of another row."""
     plain = logits_of(subject)
-    with steered(subject, [Recipe(), a_recipe(edit, subject, scope), Recipe()]):
+    with steered(subject, [Recipe(), make(), Recipe()]):
         edited = logits_of(subject)
     assert same_bits(edited[[0, 2]], plain[[0, 2]])
-    if scope in ("all", "prompt"):
-        assert not torch.equal(edited[1], plain[1])
+    assert not changed or not torch.equal(edited[1], plain[1])
 
 
 def clean(subject: Subject, edit: str) -> None:
@@ -74,8 +94,9 @@ def fired(subject: Subject, edit: str) -> None:
     """7. An edit whose hook was never visited raises; an empty window that was visited does not."""
     with pytest.raises(RecipeError, match="never applied"), steered(subject, a_recipe(edit, subject)):
         pass
-    late = an_edit(edit, subject).at(2)
-    with pytest.raises(RecipeError, match=r"never applied at 2\.resid_pre"), steered(subject, late):
+    stream_of = "attn_heads" if "attn_heads" in a_recipe(edit, subject).placements[0].sites else "resid_pre"
+    late = an_edit(edit, subject).at(f"2.{stream_of}")
+    with pytest.raises(RecipeError, match=rf"never applied at 2\.{stream_of}"), steered(subject, late):
         subject.bridge(torch.tensor([[5, 6, 7]]), stop_at_layer=1)
     with steered(subject, a_recipe(edit, subject, "9000:9001")):
         logits_of(subject)

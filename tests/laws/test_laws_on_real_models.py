@@ -1,12 +1,13 @@
 """The same laws on the catalog's models, in float32; and the control law, which only a real model can show."""
 
+from functools import partial
 from statistics import fmean
 
 import pytest
 
 from tests.conftest import REAL
 from tests.laws import suite
-from tests.laws.cases import EDITS
+from tests.laws.cases import EDITS, a_recipe
 from workbench.activations import capture
 from workbench.directions import extract_directions
 from workbench.interventions import Ablate, Add, Recipe, random_control
@@ -27,19 +28,26 @@ def test_no_op_changes_no_bit(real: Subject, edit: str) -> None:
     suite.no_op(real, edit)
 
 
-@pytest.mark.parametrize(("edit", "scope"), [("ablate", "all"), ("add", "generated"), ("add", "last")])
+@pytest.mark.parametrize(
+    ("edit", "scope"), [("ablate", "all"), ("add", "generated"), ("add", "last"), ("rotate", "first 3")]
+)
 def test_cached_decoding_equals_uncached(real: Subject, edit: str, scope: str) -> None:
-    suite.cache(real, edit, scope)
+    suite.cache(real, partial(a_recipe, edit, real, scope))
 
 
 @pytest.mark.parametrize(("edit", "scope"), [("ablate", "all"), ("add", "generated")])
 def test_a_prompt_says_the_same_alone_padded_and_beside_other_recipes(real: Subject, edit: str, scope: str) -> None:
-    suite.batch(real, edit, scope)
+    suite.batch(real, partial(a_recipe, edit, real, scope))
+
+
+@pytest.mark.parametrize(("edit", "scope"), [("ablate", "all"), ("affine", "generated"), ("add-heads", "all")])
+def test_streaming_equals_generating(real: Subject, edit: str, scope: str) -> None:
+    suite.streams(real, partial(a_recipe, edit, real, scope))
 
 
 @pytest.mark.parametrize(("edit", "scope"), [("ablate", "all"), ("add", "prompt")])
 def test_a_recipe_on_one_row_changes_no_bit_of_another(real: Subject, edit: str, scope: str) -> None:
-    suite.rows(real, edit, scope)
+    suite.rows(real, partial(a_recipe, edit, real, scope), changed=scope == "prompt")
 
 
 @pytest.mark.parametrize("edit", EDITS)

@@ -66,6 +66,12 @@ def test_where_nothing_passes_the_smallest_bypass_below_the_late_layers_is_left(
     assert relaxed_choice(rows, 24) is rows[1]
 
 
+def test_a_direction_that_breaks_the_model_is_chosen_only_where_there_is_no_other() -> None:
+    broken, whole = row(-4, 1, -4.3, -2, 2.7), row(-1, 18, -2.9, -0.1, 0.2)
+    assert relaxed_choice([broken, whole], 24) is whole
+    assert relaxed_choice([broken], 24) is broken
+
+
 def test_no_candidates_is_no_winner() -> None:
     assert choose([], 24) == (None, {})
 

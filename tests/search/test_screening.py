@@ -10,13 +10,14 @@ import torch
 
 from tests.conftest import random_direction
 from workbench.directions import Direction
+from workbench.evaluation.metrics import first_token_kl
 from workbench.interventions import Ablate, Add, Recipe
 from workbench.models import Site, Subject, token_rows
 from workbench.prompts import ContrastPairs, Prompts
 from workbench.search.choosing import choose, relaxed_choice
 from workbench.search.refusal import metric_of
 from workbench.search.scoring import Ledger, Place, Scorer
-from workbench.search.screening import Estimate, first_order
+from workbench.search.screening import Estimate, screen
 from workbench.search.settings import SearchSettings
 from workbench.search.strategies import screened, strategies
 
@@ -39,7 +40,7 @@ def test_the_estimates_are_the_slopes_at_no_edit(tiny: Subject) -> None:
         (-1, Site(layer, "resid_pre")): random_direction(tiny, seed=layer, scale=0.5, layer=layer) for layer in layers
     }
     scorer = Scorer.prepare(tiny, PAIRS, TOKENS, 8)
-    found = first_order(scorer, candidates, 3)
+    found = screen(scorer, candidates, 3)
     plain = {side: metric_of(tiny, tiny.batches(token_rows(tiny, side), 8), Recipe(), TOKENS) for side in
              (PAIRS.positive, PAIRS.negative)}  # fmt: skip
     for (position, site), direction in candidates.items():
@@ -53,9 +54,20 @@ def test_the_estimates_are_the_slopes_at_no_edit(tiny: Subject) -> None:
         assert shifted == pytest.approx(_slope(tiny, PAIRS.negative, added, step), abs=0.02, rel=0.05)
 
 
+def test_the_divergence_is_the_curvature_at_no_edit(tiny: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench.search.screening._DRAWS", 300)
+    layers, step = (1, tiny.n_layers - 1), 0.02
+    candidates = {(-1, Site(layer, "resid_pre")): random_direction(tiny, seed=layer, layer=layer) for layer in layers}
+    found = screen(Scorer.prepare(tiny, PAIRS, TOKENS, 8), candidates, 3)
+    for place, direction in candidates.items():
+        slightly = Ablate(direction, step).at(["0.resid_pre", "attn_out", "mlp_out"])
+        curvature = float(np.mean(first_token_kl(tiny, PAIRS.negative, slightly, 8))) / step**2
+        assert found[place].divergence == pytest.approx(curvature, rel=0.3)
+
+
 def test_screening_leaves_no_hook_and_no_gradient(llama: Subject) -> None:
     direction = random_direction(llama)
-    first_order(Scorer.prepare(llama, PAIRS, TOKENS, 8), {(-1, direction.site): direction}, 2)
+    screen(Scorer.prepare(llama, PAIRS, TOKENS, 8), {(-1, direction.site): direction}, 2)
     assert llama.bridge.list_hooks() == {}
     assert all(weight.grad is None for weight in llama.bridge.original_model.parameters())
 
@@ -106,7 +118,9 @@ def _field(llama: Subject, seed: int, feasible: bool, layers: int = 20) -> tuple
                 "kl_div_score": float(generator.uniform(0.02, 0.4)),
             }
             estimates[place] = Estimate(
-                0.5 * bypass + 1 + float(generator.normal(0, 0.3)), 1.5 * induce + float(generator.normal(0, 0.5))
+                0.5 * bypass + 1 + float(generator.normal(0, 0.3)),
+                1.5 * induce + float(generator.normal(0, 0.5)),
+                0.5 * means[name]["kl_div_score"] * float(generator.lognormal(0, 0.4)),
             )
     return Planted(llama, TOKENS, [], [], 8, means=means, seed=seed), candidates, estimates
 
@@ -117,7 +131,7 @@ def test_the_race_finds_what_measuring_everything_finds(
     llama: Subject, monkeypatch: pytest.MonkeyPatch, seed: int, feasible: bool
 ) -> None:
     planted, candidates, estimates = _field(llama, seed, feasible)
-    monkeypatch.setattr(screened, "first_order", lambda *arguments: estimates)
+    monkeypatch.setattr(screened, "screen", lambda *arguments: estimates)
     settings = SearchSettings()
     quick = strategies["screened"](Ledger(planted, candidates), 24, settings)
     passes = sum(n for _, n in planted.asked)
@@ -139,8 +153,8 @@ def test_estimates_that_say_nothing_cost_time_and_not_the_answer(
 ) -> None:
     planted, candidates, estimates = _field(llama, 3, True)
     generator = np.random.default_rng(0)
-    noise = {place: Estimate(float(generator.normal()), float(generator.normal())) for place in estimates}
-    monkeypatch.setattr(screened, "first_order", lambda *arguments: noise)
+    noise = {place: Estimate(*generator.normal(size=2).tolist(), float(generator.lognormal())) for place in estimates}
+    monkeypatch.setattr(screened, "screen", lambda *arguments: noise)
     quick = strategies["screened"](Ledger(planted, candidates), 24, SearchSettings())
     whole = strategies["exhaustive"](Ledger(planted, candidates), 24, SearchSettings())
     ours, theirs = choose(quick.rows, 24).winner, choose(whole.rows, 24).winner
@@ -168,6 +182,6 @@ def test_a_rival_may_pass_the_rule_while_its_intervals_reach_it(
 
 def test_late_layers_are_never_measured(llama: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     planted, candidates, estimates = _field(llama, 0, True, layers=24)
-    monkeypatch.setattr(screened, "first_order", lambda *arguments: estimates)
+    monkeypatch.setattr(screened, "screen", lambda *arguments: estimates)
     rows = strategies["screened"](Ledger(planted, candidates), 24, SearchSettings()).rows
     assert max(row["layer"] for row in rows) < 19

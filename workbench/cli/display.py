@@ -28,10 +28,14 @@ def _says_all() -> bool:
     return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
+def plain(text: str) -> str:
+    """Text without characters that a terminal would obey."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else "\ufffd" for c in text)
+
+
 def _text(text: str) -> Text:
-    """Text as it is: never markup, and no character that a terminal would obey."""
-    shown = "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else "\ufffd" for c in text)
-    return Text(shown)
+    """Text as it is: never markup, and nothing that a terminal would obey."""
+    return Text(plain(text))
 
 
 def _strict(value: Any) -> Any:

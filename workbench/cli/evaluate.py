@@ -5,15 +5,16 @@ from typing import Annotated
 import typer
 
 from workbench.cli import options as o
+from workbench.cli import recipes as r
 from workbench.cli.display import evaluation_tables, show, watching
 
 
 def command(
     model: o.Model,
-    recipe: o.RecipeFile = None,
-    direction: o.DirectionFile = None,
-    ablate: o.Ablated = False,
-    add: o.Added = None,
+    recipe: r.Text = None,
+    direction: r.Directions = None,
+    ablate: r.Ablated = False,
+    add: r.Added = None,
     harmful: Annotated[str, typer.Option(help="Harmful test prompts: a set or a file.")] = "harmful:test",
     harmless: Annotated[str, typer.Option(help="Harmless test prompts: a set or a file.")] = "harmless:test",
     n: Annotated[int | None, typer.Option("--n", min=1, help="Prompts of each, evenly over categories.")] = None,
@@ -33,7 +34,7 @@ def command(
     with watching():
         from workbench.evaluation import record_evaluation, unseen
 
-        edited = o.read_recipe(recipe, direction, ablate, add)
+        edited = r.read_recipe(recipe, r.Names.of(direction), ablate, add)
         prompts = o.sampled(unseen(o.read_sides(harmful, harmless), [edited]), n, seed)
         subject = o.open_subject(model, dtype, device, device_map, quantisation, chat_template)
         folder = record_evaluation(

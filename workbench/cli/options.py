@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from workbench.interventions import Recipe
     from workbench.models import Subject
     from workbench.prompts import ContrastPairs
 
@@ -21,10 +20,6 @@ Template = Annotated[Path | None, typer.Option("--chat-template", help="A Jinja 
 BatchSize = Annotated[int, typer.Option(min=1, help="Prompts in one forward pass.")]
 Tokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Tokens in a reply.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**31, help="Seed of every draw.")]
-RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="A recipe file.")]
-DirectionFile = Annotated[Path | None, typer.Option("--direction", help="A find run, or a direction file.")]
-Ablated = Annotated[bool, typer.Option("--ablate", help="Ablate the direction everywhere.")]
-Added = Annotated[float | None, typer.Option("--add", help="Add the direction at its layer, this many class gaps.")]
 
 _MOST_NUMBERS = 10_000  # in one range; more is a slip of the finger
 
@@ -48,27 +43,6 @@ def open_subject(
         quantisation=quantisation,
         chat_template=read_chat_template(template) if template else None,
     )
-
-
-def read_recipe(recipe: Path | None, direction: Path | None, ablate: bool, add: float | None) -> "Recipe":
-    """The recipe that the options name; the empty one where they name none."""
-    from workbench.directions import Direction
-    from workbench.errors import RecipeError
-    from workbench.interventions import Ablate, Add, Recipe
-
-    if recipe is not None:
-        if direction is not None or ablate or add is not None:
-            raise RecipeError("Give either --recipe, or --direction with --ablate or --add, not both.")
-        return Recipe.load(recipe)
-    if direction is None:
-        if ablate or add is not None:
-            raise RecipeError("--ablate and --add need --direction RUN-OR-FILE; `workbench find` makes one.")
-        return Recipe()
-    if not ablate and add is None:
-        raise RecipeError("Say what to do with the direction: --ablate, or --add STRENGTH.")
-    found = Direction.load(direction)
-    made = Ablate(found).at("all") if ablate else Recipe()
-    return made if add is None else made + Add(found, add).at(found.site)
 
 
 def read_sides(harmful: str, harmless: str) -> "ContrastPairs":

@@ -1,7 +1,37 @@
-"""A line in activation space: directions, their geometry, and the methods that extract them."""
+"""A line in activation space: directions, their geometry, the methods that extract them, and what is read off them."""
 
+from pathlib import Path
+
+from workbench.directions.asset import Asset, kind_of
 from workbench.directions.direction import Direction
 from workbench.directions.extraction import Extractor, extract_directions
-from workbench.directions.geometry import matched_random, random_unit
+from workbench.directions.geometry import matched_random, orthonormal, random_unit
+from workbench.directions.readout import Readout
+from workbench.directions.readouts.coordinate import Coordinate
+from workbench.directions.readouts.cosine import Cosine
+from workbench.directions.sparse import Feature, SparseAutoencoder
+from workbench.directions.stored import StoredActivation
 
-__all__ = ["Direction", "Extractor", "extract_directions", "matched_random", "random_unit"]
+__all__ = [
+    "Asset",
+    "Coordinate",
+    "Cosine",
+    "Direction",
+    "Extractor",
+    "Feature",
+    "Readout",
+    "SparseAutoencoder",
+    "StoredActivation",
+    "extract_directions",
+    "load_asset",
+    "matched_random",
+    "orthonormal",
+    "random_unit",
+]
+
+
+def load_asset(path: Path) -> Asset:
+    """A direction (also of a find run's folder), stored activation or feature, whichever the file says it is."""
+    kinds: dict[str, type[StoredActivation] | type[Feature]] = {"activation": StoredActivation, "feature": Feature}
+    kind = kinds.get(kind_of(path) or "") if path.is_file() else None
+    return Direction.load(path) if kind is None else kind.load(path)

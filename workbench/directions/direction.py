@@ -14,36 +14,28 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from workbench.errors import DirectionError, UsageError, first_fault
+from workbench.directions.asset import About, read_asset, require_fit, write_asset
+from workbench.errors import DirectionError, UsageError
 from workbench.models import Site
-from workbench.runs import digest_tensors, writing
+from workbench.runs import digest_tensors
 
 if TYPE_CHECKING:
     from workbench.models import Subject
 
-_KIND: Literal["alignment-workbench direction"] = "alignment-workbench direction"
+KIND = "direction"
 
 
-class _About(BaseModel):
+class _About(About):
     """What a direction file says beside its vector."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-    kind: Literal["alignment-workbench direction"]
+    kind: Literal["alignment-workbench direction"] = "alignment-workbench direction"
     origin: float
     scale: float
-    site: str
     position: int | None
     method: str
-    model_name: str
-    model_digest: str
     quality: dict[str, float]
-    seen: list[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,23 +92,22 @@ class Direction:
         numbers = torch.tensor([self.origin, self.scale], dtype=torch.float64)
         return digest_tensors({"unit": self.unit, f"{self.site}|{self.position}|{self.model_digest}": numbers})
 
+    @property
+    def width(self) -> int:
+        return self.d_model
+
+    def coordinate(self, acts: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch"]:
+        """Where activations stand along it, in class gaps from the negative class."""
+        found: Tensor = (acts.float() @ self.unit.to(acts.device) - self.origin) / self.scale
+        return found
+
     def check_fits(self, subject: "Subject") -> None:
         """Raise DirectionError where the direction is of another model or width."""
-        if self.d_model != subject.d_model:
-            raise DirectionError(
-                f"The direction is {self.d_model} wide (from {self.model_name}) and {subject.name} is "
-                f"{subject.d_model} wide; find one in {subject.name}."
-            )
-        if self.model_digest != subject.digest:
-            raise DirectionError(
-                f"The direction was found in {self.model_name} ({self.model_digest[:8]}), not in {subject.name} "
-                f"({subject.digest[:8]}); find one in {subject.name}."
-            )
+        require_fit("direction", self, self.model_name, self.model_digest, subject)
 
     def save(self, path: Path) -> Path:
         """Write it as safetensors, whole or not at all."""
         about = _About(
-            kind=_KIND,
             origin=self.origin,
             scale=self.scale,
             site=str(self.site),
@@ -127,25 +118,16 @@ class Direction:
             quality=dict(self.quality),
             seen=sorted(self.seen),
         )
-        with writing(path) as draft:
-            save_file({"unit": self.unit.contiguous()}, draft, metadata={"direction": about.model_dump_json()})
-        return path
+        return write_asset(path, KIND, about, {"unit": self.unit})
 
     @classmethod
     def load(cls, path: Path) -> "Direction":
         """Read what `save` wrote; a run folder means the direction in it."""
         file = path / "direction.safetensors" if path.is_dir() else path
-        if not file.is_file():
-            raise DirectionError(f"There is no direction at {file}; give a direction file or a finished find run.")
+        about, tensors = read_asset(file, KIND, _About)
         try:
-            with safe_open(file, framework="pt") as tensors:
-                about = _About.model_validate_json((tensors.metadata() or {})["direction"])
-                # Copied, for a sum may round differently where its terms begin at another byte of memory.
-                unit = tensors.get_tensor("unit").float().clone()
-            site = Site.parse(about.site)
-        except (SafetensorError, KeyError, OSError, UsageError) as error:
-            raise DirectionError(f"{file} is not a direction file, or is damaged ({error}); find it again.") from error
-        except ValidationError as error:
-            raise DirectionError(f"{file} is damaged ({first_fault(error)}); find it again.") from error
+            unit, site = tensors["unit"].float(), Site.parse(about.site)
+        except (KeyError, UsageError) as error:
+            raise DirectionError(f"{file} is not a direction file, or is damaged ({error}); make it again.") from error
         held = about.model_dump(exclude={"kind", "site", "seen"})
         return cls(unit=unit, site=site, seen=frozenset(about.seen), **held)

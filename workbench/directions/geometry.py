@@ -1,4 +1,4 @@
-"""Random directions for controls.
+"""Subspaces, and random directions for controls.
 
 A uniformly random unit vector in d dimensions has almost no projection on anything, so ablating it removes
 next to nothing and proves next to nothing. The control for ablation is therefore matched: a random direction
@@ -16,6 +16,13 @@ from torch import Tensor
 
 _FLOOR = 1e-9  # relative; where activations never go, S has no direction of its own
 _STEEPEST = 32.0
+_DEPENDENT = 1e-5  # relative; a singular value below it is rounding, for directions are kept in float32
+
+
+def orthonormal(units: Float[Tensor, "n d_model"]) -> Float[Tensor, "rank d_model"]:
+    """An orthonormal basis of the span, in float64 on the way; directions that depend on others add nothing."""
+    _, sizes, basis = torch.linalg.svd(units.double(), full_matrices=False)
+    return basis[sizes > _DEPENDENT * sizes[0]].float()
 
 
 def random_unit(like: Float[Tensor, " d_model"], seed: int) -> Float[Tensor, " d_model"]:

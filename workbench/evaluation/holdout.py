@@ -12,7 +12,7 @@ def unseen(prompts: ContrastPairs, recipes: Iterable[Recipe]) -> ContrastPairs:
 
     Raises PromptError where a side has none left.
     """
-    seen = {digest for recipe in recipes for direction in recipe.directions for digest in direction.seen}
+    seen = {digest for recipe in recipes for digest in recipe.seen}
     kept = [side.without(seen) for side in (prompts.positive, prompts.negative)]
     left_out = len(prompts.positive) + len(prompts.negative) - sum(map(len, kept))
     if not left_out:

@@ -1,6 +1,21 @@
-"""Talking: batched decoding with a KV cache, under a recipe or one for each row."""
+"""Talking: decoding with a cache, streaming, several recipes side by side, and what another would have said."""
 
-from workbench.generation.decoding import generate
+from workbench.generation.counterfactual import Counterfactual, counterfactual
+from workbench.generation.decoding import generate, side_by_side
 from workbench.generation.replies import Replies, Reply
+from workbench.generation.sampling import Sampling
+from workbench.generation.streaming import Span, Stream, Token, stream
 
-__all__ = ["Replies", "Reply", "generate"]
+__all__ = [
+    "Counterfactual",
+    "Replies",
+    "Reply",
+    "Sampling",
+    "Span",
+    "Stream",
+    "Token",
+    "counterfactual",
+    "generate",
+    "side_by_side",
+    "stream",
+]

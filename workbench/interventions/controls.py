@@ -2,13 +2,15 @@
 
 A control must be able to do harm. Where a recipe adds a vector, the control adds a random one of the same
 length; where it removes a projection, the control removes a random one of the same mean squared size, measured
-on the prompts at hand at the direction's own site.
+on the prompts at hand at the direction's own site; any other edit gets a placebo, as long as its own change at every
+token and turned another way. Gates, places and schedules stay as they are.
 """
 
 from dataclasses import replace
 
 from workbench.activations import capture_moments
 from workbench.directions import Direction, matched_random, random_unit
+from workbench.interventions.edits.placebo import Placebo
 from workbench.interventions.placement import Placement
 from workbench.interventions.recipe import Recipe
 from workbench.models import Subject, post_instruction_length
@@ -20,11 +22,13 @@ _RATIO = "match_ratio"
 def random_control(
     subject: Subject, recipe: Recipe, prompts: Prompts, seed: int = 0, *, batch_size: int = 32
 ) -> Recipe:
-    """`recipe` with every direction replaced by a matched random one, orthogonal to it."""
+    """`recipe` with every direction replaced by a matched random one, or every edit by its placebo."""
     drawn: dict[tuple[str, str], Direction] = {}
 
     def swap(placement: Placement) -> Placement:
         match = placement.edit.control_match
+        if match == "placebo":
+            return replace(placement, edit=Placebo(placement.edit, seed=seed))
 
         def change(direction: Direction) -> Direction:
             key = (direction.digest, match)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.directions import Direction
+from workbench.directions import Asset, Direction
 from workbench.errors import RecipeError
 from workbench.models import Site
 from workbench.registry import Registry
@@ -23,7 +24,7 @@ SiteSpec = str | int | Site | Sequence[str | int | Site]
 E = TypeVar("E", bound="Edit")
 
 
-def control(default: float, *, low: float, high: float, help: str) -> Any:
+def control(default: Any, *, low: float, high: float, help: str) -> Any:
     """A numeric field of an edit that front ends show as an option or a slider between `low` and `high`."""
     return field(default=default, metadata={"low": low, "high": high, "help": help})
 
@@ -32,8 +33,9 @@ def control(default: float, *, low: float, high: float, help: str) -> Any:
 class Edit(ABC):
     """A change of activations [batch pos d_model], written as a frozen dataclass.
 
-    Subclasses hold at least one `Direction` and their numbers as `control` fields, and compute in float32: the
-    caller gives and takes the model's own dtype.
+    Subclasses hold what they need of directions and other assets first, then their numbers as `control` fields, among
+    them a `strength`, of which 0 changes nothing and 1 is the whole edit. They compute in float32: the caller gives and
+    takes the model's own dtype.
     """
 
     def __post_init__(self) -> None:
@@ -46,36 +48,60 @@ class Edit(ABC):
     def __call__(self, acts: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
         """The edited activations; the argument is left as it was."""
 
+    def partly(
+        self, acts: Float[Tensor, "batch pos d_model"], share: Float[Tensor, "batch pos 1"]
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """The edit by a share of its strength at each token: the straight way, unless an edit knows a better one."""
+        edited = self(acts)
+        between = torch.lerp(acts.float(), edited.float(), share).to(acts.dtype)
+        return torch.where(share == 1.0, edited, between)
+
     @property
-    @abstractmethod
     def is_identity(self) -> bool:
         """Whether the edit changes nothing, whatever it is given."""
+        return bool(getattr(self, "strength", 1.0) == 0.0)
+
+    @property
+    def assets(self) -> tuple[Asset, ...]:
+        """The directions, stored activations and features that the edit holds, also inside edits that it holds."""
+        found: list[Asset] = []
+        for item in fields(self):
+            value = getattr(self, item.name)
+            for each in value if isinstance(value, tuple) else (value,):
+                found.extend(each.assets if isinstance(each, Edit) else [each] if isinstance(each, Asset) else [])
+        return tuple(found)
 
     @property
     def directions(self) -> tuple[Direction, ...]:
-        """The directions that the edit holds."""
-        held = (getattr(self, item.name) for item in fields(self))
-        return tuple(value for value in held if isinstance(value, Direction))
+        """The directions among its assets."""
+        return tuple(asset for asset in self.assets if isinstance(asset, Direction))
 
     @property
-    @abstractmethod
     def control_match(self) -> str:
-        """How a random control is matched: "norm" where a vector is written, "projection" where one is removed."""
+        """How a random control is matched: by the "norm" of a vector that is written, by the "projection" that is
+        removed, or, for any other edit, by a "placebo" that turns every change it makes another way."""
+        return "placebo"
 
     def mapped(self: E, change: Callable[[Direction], Direction]) -> E:
         """The same edit with every direction replaced by `change(direction)`."""
-        held = {item.name: getattr(self, item.name) for item in fields(self)}
-        new = {name: change(value) for name, value in held.items() if isinstance(value, Direction)}
-        return replace(self, **new)
+        return replace(self, **{item.name: _mapped(getattr(self, item.name), change) for item in fields(self)})
 
     @classmethod
     def controls(cls) -> "tuple[Field[Any], ...]":
         """The numeric fields that a person can turn."""
         return tuple(item for item in fields(cls) if "low" in item.metadata)
 
-    def at(self, sites: SiteSpec, tokens: str = "all") -> "Recipe":
-        """A recipe of this edit alone at `sites` and `tokens` (see `Placement`)."""
+    def at(self, sites: SiteSpec, tokens: str = "all", **when: Any) -> "Recipe":
+        """A recipe of this edit alone at `sites` and `tokens`, with a `gate` or a `schedule` (see `Placement`)."""
         from workbench.interventions.placement import Placement
         from workbench.interventions.recipe import Recipe
 
-        return Recipe((Placement.of(self, sites, tokens),))
+        return Recipe((Placement.of(self, sites, tokens, **when),))
+
+
+def _mapped(value: Any, change: Callable[[Direction], Direction]) -> Any:
+    if isinstance(value, Direction):
+        return change(value)
+    if isinstance(value, Edit):
+        return value.mapped(change)
+    return tuple(_mapped(each, change) for each in value) if isinstance(value, tuple) else value

@@ -6,56 +6,69 @@ Sites are written as
     12             the input of block 12            8-15        the inputs of blocks 8 to 15
     12.attn_out    one named place                  mlp_out     that stream in every block
 
-and tokens as
-
-    all        every token                          generated   the reply, not the prompt
-    prompt     the prompt, not the reply            last        the last token of the prompt
-    3:10       the tokens 3 to 9 of each row, counted from its own first token
+tokens as in `tokens`; a `gate` says whether it acts, a `schedule` how strongly over the tokens of the reply.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from jaxtyping import Bool
-from torch import Tensor
-
-from workbench.errors import RecipeError
+from workbench.directions import Asset
+from workbench.errors import DirectionError, RecipeError
 from workbench.interventions.edit import Edit, SiteSpec
-from workbench.models import STREAMS, WRITERS, Layout, Site, Subject
-
-SCOPES = ("all", "prompt", "last", "generated")
-_WINDOW = re.compile(r"(\d{1,9}):(\d{1,9})")
+from workbench.interventions.gate import Gate
+from workbench.interventions.schedule import Schedule
+from workbench.interventions.tokens import Tokens
+from workbench.models import STREAMS, WRITERS, Site, Subject
 
 
 @dataclass(frozen=True)
 class Placement:
-    """An edit at `sites`, on `tokens`."""
+    """An edit at `sites`, on `tokens`, where the `gate` is open, as strongly as the `schedule` says."""
 
     edit: Edit
     sites: tuple[str, ...]
     tokens: str = "all"
+    gate: Gate | None = None
+    schedule: Schedule | None = None
 
     def __post_init__(self) -> None:
         if not self.sites:
             raise RecipeError("A placement needs at least one site; write all, a layer, or LAYER.STREAM.")
         for spec in self.sites:
             _check_spec(spec)
-        if self.tokens not in SCOPES and _WINDOW.fullmatch(self.tokens) is None:
-            # The digits are bounded, so that no number overflows a tensor.
-            raise RecipeError(f"There is no token scope {self.tokens!r}; use {', '.join(SCOPES)} or FROM:TO.")
+        Tokens(self.tokens)
 
     @classmethod
-    def of(cls, edit: Edit, sites: SiteSpec, tokens: str = "all") -> "Placement":
+    def of(cls, edit: Edit, sites: SiteSpec, tokens: str = "all", **when: Any) -> "Placement":
         """A placement from a site, a layer number, a written form, or a sequence of these."""
         listed: Sequence[str | int | Site] = [sites] if isinstance(sites, str | int | Site) else sites
-        return cls(edit, tuple(str(item) for item in listed), tokens)
+        return cls(edit, tuple(str(item) for item in listed), tokens, **when)
 
     def __str__(self) -> str:
-        name = type(self.edit).__name__.lower()
-        numbers = ", ".join(f"{c.name}={getattr(self.edit, c.name):g}" for c in self.edit.controls())
-        scope = "" if self.tokens == "all" else f" [{self.tokens}]"
-        return f"{name}({numbers}) @ {','.join(self.sites)}{scope}"
+        from workbench.interventions.writing import written
+
+        return written(self)
+
+    @property
+    def scope(self) -> Tokens:
+        return Tokens(self.tokens)
+
+    @property
+    def assets(self) -> tuple[Asset, ...]:
+        """What the edit holds, and what the gate reads."""
+        return self.edit.assets if self.gate is None else (*self.edit.assets, self.gate.readout.direction)
+
+    @property
+    def needs_whole_rows(self) -> bool:
+        """Whether a pass that begins in the middle of a row, or holds the beginning of several, would mislead it."""
+        return self.scope.from_the_end or (self.gate is not None and self.gate.once)
+
+    @property
+    def acts_on_prompt(self) -> bool:
+        """Whether it may change, or must see, what the model makes of the prompt."""
+        return self.scope.in_prompt or (self.gate is not None and self.gate.once)
 
     def resolve(self, subject: Subject) -> tuple[Site, ...]:
         """The places meant in this model; RecipeError where one is not there."""
@@ -65,18 +78,26 @@ class Placement:
                 raise RecipeError(f"{self}: no layer {last} in {subject.name}; it has layers 0-{subject.n_layers - 1}.")
         return tuple(dict.fromkeys(site for spec in self.sites for site in _sites(spec, subject.n_layers)))
 
-    def mask(self, layout: Layout) -> Bool[Tensor, "batch pos"] | None:
-        """Which tokens of the running pass are edited; None where all are."""
-        if self.tokens == "all":
-            return None
-        if self.tokens == "prompt":
-            return layout.in_prompt
-        if self.tokens == "generated":
-            return layout.generated
-        if self.tokens == "last":
-            return layout.real & (layout.position == layout.prompt_lengths[:, None] - 1)
-        start, stop = (int(number) for number in self.tokens.split(":"))
-        return layout.real & (layout.position >= start) & (layout.position < stop)
+    def check_fits(self, subject: Subject) -> None:
+        """Raise RecipeError or DirectionError where it cannot be applied to `subject`."""
+        sites = self.resolve(subject)
+        for asset in self.edit.assets:
+            try:
+                asset.check_fits(subject)
+            except DirectionError as error:
+                raise DirectionError(f"{self}: {error}") from None
+            _check_heads(self, asset, sites)
+        if self.gate is not None:
+            self.gate.check_fits(subject, sites, str(self))
+
+
+def _check_heads(placement: Placement, asset: Asset, sites: Sequence[Site]) -> None:
+    """The heads' outputs and the stream are different spaces, even where they are equally wide."""
+    wrong = [site for site in sites if (site.stream == "attn_heads") != (asset.site.stream == "attn_heads")]
+    if wrong and asset.site.stream == "attn_heads":
+        raise RecipeError(f"{placement}: what it holds is of the heads' outputs; place it on attn_heads.")
+    if wrong:
+        raise RecipeError(f"{placement}: what it holds is of the stream, not of the heads; place it on attn_out.")
 
 
 def _check_spec(spec: str) -> None:

@@ -1,48 +1,20 @@
 """A recipe: placements in order. It is a value, travels with a request, and never rests on a model.
 
-On disk it is JSON, with each direction beside it as safetensors, named by its digest.
+On disk it is JSON, with each direction, stored activation and feature beside it as safetensors, named by its digest.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from workbench.directions import Direction
-from workbench.errors import RecipeError, first_fault
-from workbench.interventions.edit import Edit, edits
+from workbench.directions import Asset, Direction, load_asset
+from workbench.errors import RecipeError
+from workbench.interventions import forms
 from workbench.interventions.placement import Placement
+from workbench.interventions.writing import by_digest, written
 from workbench.models import Subject
 from workbench.runs import digest_json, read_json, write_json
-
-SCHEMA = 1
-
-
-class _Reference(BaseModel):
-    """A direction, by its digest."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-    direction: str
-
-
-class _PlacementForm(BaseModel):
-    """A placement as it is written down."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    edit: str
-    arguments: dict[str, float | _Reference]
-    sites: list[str]
-    tokens: str = "all"
-
-
-class _RecipeForm(BaseModel):
-    """A recipe as it is written down."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-    schema_version: int
-    placements: list[_PlacementForm]
 
 
 @dataclass(frozen=True)
@@ -58,61 +30,69 @@ class Recipe:
         return len(self.placements)
 
     def __str__(self) -> str:
-        return " + ".join(str(placement) for placement in self.placements) or "nothing"
+        return self.written()
+
+    def written(self, name: Callable[[Asset], str] = by_digest) -> str:
+        """The written form, which `parse_recipe` reads, with `name` for each asset."""
+        return " + ".join(written(placement, name) for placement in self.placements) or "nothing"
+
+    @property
+    def assets(self) -> tuple[Asset, ...]:
+        """Everything that its edits and gates hold, once."""
+        held = [asset for placement in self.placements for asset in placement.assets]
+        return tuple({asset.digest: asset for asset in held}.values())
 
     @property
     def directions(self) -> tuple[Direction, ...]:
         """Every direction in it, once."""
-        held = [direction for placement in self.placements for direction in placement.edit.directions]
-        return tuple({direction.digest: direction for direction in held}.values())
+        return tuple(asset for asset in self.assets if isinstance(asset, Direction))
+
+    @property
+    def seen(self) -> frozenset[str]:
+        """The digests of the prompts that anything in it was made from."""
+        return frozenset(digest for asset in self.assets for digest in asset.seen)
 
     def mapped(self, change: Callable[[Placement], Placement]) -> "Recipe":
         """The recipe with every placement replaced by `change(placement)`."""
         return Recipe(tuple(change(placement) for placement in self.placements))
 
+    def on_prompt(self) -> "Recipe":
+        """What of it may change what the model makes of the prompt: where that is the same, the prompt is read once."""
+        return Recipe(tuple(placement for placement in self.placements if placement.acts_on_prompt))
+
     def check_fits(self, subject: Subject) -> None:
         """Raise RecipeError or DirectionError where it cannot be applied to `subject`."""
         for placement in self.placements:
-            if any(site.stream == "attn_heads" for site in placement.resolve(subject)):
-                raise RecipeError(f"{placement}: the heads are not {subject.d_model} wide; place it on attn_out.")
-            for direction in placement.edit.directions:
-                direction.check_fits(subject)
+            placement.check_fits(subject)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON value that refers to directions by digest."""
-        return {"schema_version": SCHEMA, "placements": [_placement_json(p) for p in self.placements]}
+        """A JSON value that refers to assets by digest."""
+        return forms.to_json(self.placements)
 
     @property
     def digest(self) -> str:
         return digest_json(self.to_json())
 
     @classmethod
-    def from_json(cls, value: Any, directions: Callable[[str], Direction]) -> "Recipe":
-        """Rebuild from `to_json`; `directions` finds a direction by its digest."""
-        newest = value.get("schema_version") if isinstance(value, dict) else None
-        if isinstance(newest, int) and newest > SCHEMA:
-            raise RecipeError("The recipe was written by a newer workbench; update to read it.")
-        try:
-            form = _RecipeForm.model_validate(value)
-        except ValidationError as error:
-            raise RecipeError(f"This is not a recipe ({first_fault(error)}); write it again.") from None
-        return cls(tuple(_placement(number, row, directions) for number, row in enumerate(form.placements, start=1)))
+    def from_json(cls, value: Any, assets: Callable[[str], Asset]) -> "Recipe":
+        """Rebuild from `to_json`; `assets` finds an asset by its digest."""
+        return cls(forms.from_json(value, assets))
 
     def save(self, path: Path) -> Path:
-        """Write the JSON, and the directions beside it."""
-        for direction in self.directions:
-            direction.save(_beside(path, direction.digest))
+        """Write the JSON, and the assets beside it."""
+        for asset in self.assets:
+            asset.save(_beside(path, asset.digest))
         write_json(path, self.to_json())
         return path
 
     @classmethod
     def load(cls, path: Path) -> "Recipe":
         """Read what `save` wrote."""
-        return cls.from_json(read_json(path), lambda digest: _load_direction(path, digest))
+        return cls.from_json(read_json(path), lambda digest: _load(path, digest))
 
 
-def _load_direction(path: Path, digest: str) -> Direction:
-    found = Direction.load(_beside(path, digest))
+def _load(path: Path, digest: str) -> Asset:
+    found = load_asset(_beside(path, digest))
     if found.digest != digest:
         raise RecipeError(f"{_beside(path, digest)} is not the direction that {path} was written with.")
     return found
@@ -122,30 +102,3 @@ def _beside(path: Path, digest: str) -> Path:
     if not (digest.isalnum() and len(digest) == 64):
         raise RecipeError(f"{path} refers to a direction by {digest!r}, which is not a digest.")
     return path.parent / f"{digest[:16]}.safetensors"
-
-
-def _placement_json(placement: Placement) -> dict[str, Any]:
-    held = {item.name: getattr(placement.edit, item.name) for item in fields(placement.edit)}
-    arguments = {k: {"direction": v.digest} if isinstance(v, Direction) else v for k, v in held.items()}
-    return {
-        "edit": edits.name_of(placement.edit),
-        "arguments": arguments,
-        "sites": list(placement.sites),
-        "tokens": placement.tokens,
-    }
-
-
-def _placement(number: int, row: "_PlacementForm", directions: Callable[[str], Direction]) -> Placement:
-    kind: type[Edit] = edits[row.edit]
-    arguments = {k: directions(v.direction) if isinstance(v, _Reference) else v for k, v in row.arguments.items()}
-    mixed = [
-        item.name
-        for item in fields(kind)
-        if item.name in arguments and isinstance(arguments[item.name], Direction) != (item.type is Direction)
-    ]
-    try:
-        if mixed:
-            raise TypeError(f"a number stands for a direction, or the other way round: {', '.join(mixed)}")
-        return Placement(kind(**arguments), tuple(row.sites), row.tokens)
-    except (TypeError, AttributeError) as error:
-        raise RecipeError(f"Part {number} of the recipe is not a placement ({error}); write it again.") from error

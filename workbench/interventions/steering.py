@@ -2,14 +2,17 @@
 
     acts' = where(mask, edit(acts), acts)
 
-The mask is computed here alone, from the layout of the running pass (padding, prompt, reply, cached decoding)
-and from the rows that a recipe belongs to. An edit that is an identity is visited and changes no bit. At the
-end of the block every hook is removed, also after an exception; a site that was never visited is an error.
+The mask is computed here alone, from the layout of the running pass (padding, prompt, reply, cached decoding), from the
+rows that a recipe belongs to, and from its gate and its schedule. An edit that is an identity is visited and changes no
+bit. At the end of the block every hook is removed, also after an exception; a site that was never visited is an error.
+
+What has to be remembered from pass to pass - the sites that were visited, what a gate decided on the prompt, which row
+of the request each row of the pass is - lives in the `Steering` of the request, and never on the model.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,9 +20,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workbench.errors import RecipeError
+from workbench.interventions.gate import Gate
 from workbench.interventions.placement import Placement
 from workbench.interventions.recipe import Recipe
-from workbench.models import Layout, Site, Subject, current_layout
+from workbench.models import Layout, Site, Subject, current_layout, whole_rows
+from workbench.runs import note
 
 if TYPE_CHECKING:
     from transformer_lens.hook_points import HookPoint
@@ -27,92 +32,212 @@ if TYPE_CHECKING:
 Recipes = Recipe | Sequence[Recipe] | None
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Part:
-    """One placement at one site, for all rows or for some."""
+    """One placement, for all rows of the request or for some, and what its gate has decided."""
 
     placement: Placement
     rows: tuple[int, ...] | None
-    batch: int | None
+    special: Tensor
+    asked: int = 0  # tokens in scope, and those of them on which the gate was open
+    opened: int = 0
+    _now: Bool[Tensor, "batch pos"] | None = None  # the gate at every token of the running pass
+    _once: Bool[Tensor, " rows"] | None = None  # the gate of every row, where it is decided on the prompt
 
-    def apply(self, acts: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        if self.batch is not None and acts.shape[0] != self.batch:
-            raise RecipeError(f"{self.batch} recipes were given, one a row, for a batch of {acts.shape[0]} rows.")
-        if self.placement.edit.is_identity:
+    def decide(self, gate: Gate, acts: Tensor, rows: list[int] | None, layout: Layout | None, n: int) -> None:
+        """Let the gate read, at its own site, this part's rows of the request; there are `n` in all."""
+        if not gate.once or layout is None:
+            self._now = gate.opened(acts)
+            return
+        if not bool((layout.in_reply == -1).any(dim=1).all()):
+            return  # the prompt was read in an earlier pass
+        found = gate.opened_rows(acts, layout)
+        if rows is None:
+            self._once = found
+            return
+        if self._once is None:
+            self._once = torch.zeros(n, dtype=torch.bool, device=acts.device)
+        self._once[rows] = found
+
+    def apply(
+        self, acts: Float[Tensor, "batch pos d_model"], rows: list[int] | None, layout: Layout | None
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """The edited activations of this part's rows."""
+        placement = self.placement
+        if placement.edit.is_identity:
             return acts
-        mask = self._mask(acts)
-        edited = self.placement.edit(acts)
+        mask, shares = self._mask(layout, rows), None
+        if placement.schedule is not None and layout is not None:
+            shares = placement.schedule.shares(layout)[..., None]
+            mask = shares[..., 0] != 0 if mask is None else mask & (shares[..., 0] != 0)
+        edited = placement.edit(acts) if shares is None else placement.edit.partly(acts, shares)
         return edited if mask is None else torch.where(mask[..., None], edited, acts)
 
-    def _mask(self, acts: Tensor) -> Bool[Tensor, "batch pos"] | None:
-        tokens = None
-        if self.placement.tokens != "all":
-            tokens = self.placement.mask(_layout_of(acts, self.placement))
-        if self.rows is None:
-            return tokens
-        mine = torch.zeros(acts.shape[0], 1, dtype=torch.bool, device=acts.device)
-        mine[list(self.rows)] = True
-        return mine.expand(acts.shape[:2]) if tokens is None else mine & tokens
+    @property
+    def needs_layout(self) -> bool:
+        gate = self.placement.gate
+        counts = gate is not None and gate.once
+        return not self.placement.scope.everything or self.placement.schedule is not None or counts
+
+    def _mask(self, layout: Layout | None, rows: list[int] | None) -> Bool[Tensor, "batch pos"] | None:
+        scope = self.placement.scope
+        mask = None if layout is None or scope.everything else scope.mask(layout, self.special)
+        if self.placement.gate is None:
+            return mask
+        opened = self._open(self.placement.gate, rows)
+        within = opened if mask is None else mask & opened
+        self.asked += opened.numel() if mask is None else int(mask.sum())
+        self.opened += int(within.sum())
+        return within
+
+    def _open(self, gate: Gate, rows: list[int] | None) -> Tensor:
+        if not gate.once and self._now is not None:
+            return self._now
+        if self._once is None:
+            raise RecipeError(
+                f"{self.placement}: its gate is decided on the prompt, which was read before the recipe was there; "
+                "let it be decided by token, or begin again."
+            )
+        return (self._once if rows is None else self._once[rows])[:, None]
 
 
 @dataclass
-class _Steering:
-    """The hooks of one request, and which sites they have seen."""
+class Steering:
+    """The recipes of one request on their way through a model.
 
-    parts: dict[Site, list[_Part]] = field(default_factory=dict)
+    `order` says which row of the request each row of the next pass is; None where the recipe is the same for all.
+    """
+
+    subject: Subject
+    recipes: tuple[Recipe, ...] | Recipe
+    order: list[int] | None = None
     visited: set[Site] = field(default_factory=set)
+    _parts: dict[Site, list[_Part]] = field(default_factory=dict)
+    _gates: dict[Site, list[tuple[Gate, _Part]]] = field(default_factory=dict)
+    _resting: bool = True
 
-    def hook(self, site: Site) -> Callable[..., Tensor]:
+    @classmethod
+    def of(cls, subject: Subject, recipes: Recipes, n: int | None = None) -> "Steering":
+        """Steering by one recipe, or by one for each of the `n` rows of the request."""
+        if recipes is None or isinstance(recipes, Recipe):
+            made = cls(subject, recipes or Recipe(), None if n is None else list(range(n)))
+        else:
+            made = cls(subject, tuple(recipes), list(range(len(recipes))))
+        made._plan()
+        return made
+
+    def recipe_of(self, row: int) -> Recipe:
+        """The recipe of a row of the request."""
+        return self.recipes if isinstance(self.recipes, Recipe) else self.recipes[row]
+
+    def change(self, recipes: Recipe | Sequence[Recipe]) -> None:
+        """Steer by other recipes from the next pass on; what was decided and computed stays as it was."""
+        checked = replace(
+            self, recipes=recipes if isinstance(recipes, Recipe) else tuple(recipes), _parts={}, _gates={}
+        )
+        checked._plan()
+        self.recipes, self._parts, self._gates = checked.recipes, checked._parts, checked._gates
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Hold the Subject's lock and the hooks for the duration of the block; inside another such block, nothing."""
+        if not self._resting:
+            yield
+            return
+        sites = sorted({*self._parts, *self._gates})
+        whole = any(part.rows is not None or part.placement.needs_whole_rows for part in self._each())
+        with self.subject.hooked([(site, self._hook(site)) for site in sites]), whole_rows(whole):
+            self._resting = False
+            try:
+                yield
+            finally:
+                self._resting = True
+
+    def finish(self) -> None:
+        """Raise RecipeError where a site was never visited; say so where a gate never opened."""
+        missed = sorted({*self._parts, *self._gates} - self.visited)
+        if missed:
+            raise RecipeError(
+                f"The recipe was never applied at {', '.join(map(str, missed[:4]))} of {self.subject.name}: no forward "
+                "pass reached it inside the block; run the model there, or choose other sites."
+            )
+        for part in self._each():
+            if part.asked and not part.opened:
+                note(f"The gate of {part.placement} never opened, so its edit changed nothing.")
+
+    def _each(self) -> list[_Part]:
+        return list({id(part): part for parts in self._parts.values() for part in parts}.values())
+
+    def _plan(self) -> None:
+        special = torch.tensor(sorted(self.subject.special_tokens), device=self.subject.device)
+        for recipe, rows in self._by_rows():
+            recipe.check_fits(self.subject)
+            for placement in recipe.placements:
+                part = _Part(placement, rows, special)
+                for site in placement.resolve(self.subject):
+                    self._parts.setdefault(site, []).append(part)
+                if placement.gate is not None:
+                    self._gates.setdefault(placement.gate.site, []).append((placement.gate, part))
+
+    def _by_rows(self) -> list[tuple[Recipe, tuple[int, ...] | None]]:
+        """Each distinct recipe once, with the rows that it belongs to (None is every row)."""
+        if isinstance(self.recipes, Recipe):
+            return [(self.recipes, None)]
+        rows: dict[str, list[int]] = {}
+        for row, recipe in enumerate(self.recipes):
+            rows.setdefault(recipe.digest, []).append(row)
+        return [(self.recipes[mine[0]], tuple(mine)) for mine in rows.values()]
+
+    def _hook(self, site: Site) -> Callable[..., Tensor]:
+        gates, parts = self._gates.get(site, []), self._parts.get(site, [])
+
         def edit(acts: Tensor, hook: "HookPoint") -> Tensor:
             self.visited.add(site)
-            for part in self.parts[site]:
-                acts = part.apply(acts)
-            return acts
+            flat = acts.flatten(2)  # some architectures keep the heads apart
+            for gate, part in gates:
+                places, rows, layout = self._rows(part, flat)
+                part.decide(gate, flat if places is None else flat[places], rows, layout, self._n)
+            return self._edited(flat, parts).view(acts.shape)
 
         return edit
 
-    def require_fired(self, subject: Subject) -> None:
-        missed = sorted(set(self.parts) - self.visited)
-        if missed:
-            raise RecipeError(
-                f"The recipe was never applied at {', '.join(map(str, missed[:4]))} of {subject.name}: no forward "
-                "pass reached it inside the block; run the model there, or choose other sites."
-            )
+    def _edited(self, acts: Tensor, parts: Sequence[_Part]) -> Tensor:
+        mine = acts
+        for part in parts:
+            places, rows, layout = self._rows(part, acts)
+            if places is None:
+                mine = part.apply(mine, rows, layout)
+            elif places and not part.placement.edit.is_identity:
+                mine = acts.clone() if mine is acts else mine
+                mine[places] = part.apply(mine[places], rows, layout)
+        return mine
+
+    @property
+    def _n(self) -> int:
+        return len(self.order or ()) if isinstance(self.recipes, Recipe) else len(self.recipes)
+
+    def _rows(self, part: _Part, acts: Tensor) -> tuple[list[int] | None, list[int] | None, Layout | None]:
+        """Which rows of the pass are the part's (None: all), which rows of the request these are, and their layout."""
+        layout = _layout_of(acts, part.placement) if part.needs_layout else None
+        if part.rows is None:
+            return None, self.order, layout
+        if self.order is None or acts.shape[0] != len(self.order):
+            n = len(self.order or ())
+            raise RecipeError(f"{n} recipes were given, one a row, for a batch of {acts.shape[0]} rows.")
+        places = [place for place, row in enumerate(self.order) if row in part.rows]
+        return places, [self.order[place] for place in places], layout.of_rows(places) if layout else None
 
 
 @contextmanager
-def steered(subject: Subject, recipe: Recipes) -> Iterator[None]:
+def steered(subject: Subject, recipe: Recipes) -> Iterator[Steering]:
     """Apply a recipe, or one for each row of the batch, to every pass of `subject` inside the block.
 
     Holds the Subject's lock. Raises RecipeError where an edit's site was never visited.
     """
-    steering = _plan(subject, recipe)
-    hooks = [(site, steering.hook(site)) for site in steering.parts]
-    with subject.hooked(hooks):
-        yield
-    steering.require_fired(subject)
-
-
-def _plan(subject: Subject, recipe: Recipes) -> _Steering:
-    steering = _Steering()
-    for one, rows, batch in _by_rows(recipe):
-        one.check_fits(subject)
-        for placement in one.placements:
-            for site in placement.resolve(subject):
-                steering.parts.setdefault(site, []).append(_Part(placement, rows, batch))
-    return steering
-
-
-def _by_rows(recipe: Recipes) -> list[tuple[Recipe, tuple[int, ...] | None, int | None]]:
-    """Each distinct recipe once, with the rows that it belongs to (None is every row)."""
-    if recipe is None:
-        return []
-    if isinstance(recipe, Recipe):
-        return [(recipe, None, None)]
-    rows: dict[str, list[int]] = {}
-    for row, one in enumerate(recipe):
-        rows.setdefault(one.digest, []).append(row)
-    return [(recipe[mine[0]], tuple(mine), len(recipe)) for mine in rows.values()]
+    steering = Steering.of(subject, recipe)
+    with steering.applied():
+        yield steering
+    steering.finish()
 
 
 def _layout_of(acts: Tensor, placement: Placement) -> Layout:

@@ -38,7 +38,7 @@ class Batch:
     def layout(self) -> "Layout":
         """The layout of a pass over this whole batch."""
         position = self.attention.long().cumsum(dim=1) - 1
-        return Layout(position, self.attention, self.prompt_lengths)
+        return Layout(position, self.attention, self.prompt_lengths, self.ids)
 
 
 def shared_prefix(batches: Sequence[Batch]) -> int:
@@ -54,12 +54,23 @@ class Layout:
     """Where each column of the running pass stands in its row.
 
     `position` counts the row's own tokens from 0 (-1 on padding); `real` is False on padding;
-    `prompt_lengths` is where the prompt of each row ends and the reply begins.
+    `prompt_lengths` is where the prompt of each row ends and the reply begins; `ids` are the tokens.
     """
 
     position: Int[Tensor, "batch pos"]
     real: Bool[Tensor, "batch pos"]
     prompt_lengths: Int[Tensor, " batch"]
+    ids: Int[Tensor, "batch pos"]
+
+    def of_rows(self, rows: Sequence[int]) -> "Layout":
+        """The layout of some rows alone."""
+        kept = list(rows)
+        return Layout(self.position[kept], self.real[kept], self.prompt_lengths[kept], self.ids[kept])
+
+    @property
+    def in_reply(self) -> Int[Tensor, "batch pos"]:
+        """The number of each token in its reply, from 0; below 0 in the prompt."""
+        return self.position - self.prompt_lengths[:, None]
 
     @property
     def in_prompt(self) -> Bool[Tensor, "batch pos"]:
@@ -71,6 +82,7 @@ class Layout:
 
 
 _layout: ContextVar[Layout | None] = ContextVar("workbench_layout", default=None)
+_whole: ContextVar[bool] = ContextVar("workbench_whole_rows", default=False)
 
 
 def current_layout() -> Layout | None:
@@ -86,3 +98,18 @@ def running(layout: Layout) -> Iterator[None]:
         yield
     finally:
         _layout.reset(token)
+
+
+def needs_whole_rows() -> bool:
+    """Whether somebody hooks in who must see every row from its first token, so that no beginning may be shared."""
+    return _whole.get()
+
+
+@contextmanager
+def whole_rows(needed: bool) -> Iterator[None]:
+    """Ask, for the duration of the block, that passes hold whole rows."""
+    token = _whole.set(needed or _whole.get())
+    try:
+        yield
+    finally:
+        _whole.reset(token)

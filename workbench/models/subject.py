@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.errors import ModelError, PromptError, UsageError
-from workbench.models.batches import Batch, Layout, running, shared_prefix
+from workbench.models.batches import Batch, Layout, needs_whole_rows, running, shared_prefix
 from workbench.models.site import Site
 from workbench.runs import digest_json
 
@@ -88,6 +88,17 @@ class Subject:
                 return int(token)
         return 0
 
+    @cached_property
+    def special_tokens(self) -> frozenset[int]:
+        """Tokens that stand for no text: turns, padding, beginning and end."""
+        return frozenset(int(token) for token in self.tokenizer.all_special_ids) | self.end_tokens
+
+    def width(self, site: Site) -> int:
+        """The length of an activation at `site`: that of the stream, or of all heads side by side."""
+        if site.stream != "attn_heads":
+            return self.d_model
+        return int(self.bridge.cfg.n_heads) * int(self.bridge.cfg.d_head)
+
     def check_site(self, site: Site) -> None:
         """Raise UsageError where the model has no such place."""
         if not 0 <= site.layer < self.n_layers:
@@ -150,7 +161,8 @@ class Subject:
         row = int(first.attention.sum(dim=1).argmax())
         ids = first.ids[row, first.attention[row]][None, :shared]
         shortest = torch.stack([batch.prompt_lengths.min() for batch in batches]).min()
-        layout = Layout(torch.arange(shared, device=self.device)[None], torch.ones_like(ids).bool(), shortest[None])
+        places = torch.arange(shared, device=self.device)[None]
+        layout = Layout(places, torch.ones_like(ids).bool(), shortest[None], ids)
         _, cache = self.step(ids, layout.real, layout, None)
         return [self._continued(batch, shared, cache) for batch in batches]
 
@@ -159,7 +171,7 @@ class Subject:
         whole = batch.layout()
         position = whole.position[:, shared:]
         real = position >= shared
-        layout = Layout(torch.where(real, position, -1), real, whole.prompt_lengths)
+        layout = Layout(torch.where(real, position, -1), real, whole.prompt_lengths, whole.ids[:, shared:])
         attention = torch.cat([torch.ones(len(batch), shared, dtype=torch.bool, device=self.device), real], dim=1)
         own = deepcopy(cache)
         own.batch_repeat_interleave(len(batch))
@@ -167,7 +179,12 @@ class Subject:
         return logits
 
     def _may_share(self, batches: Sequence[Batch]) -> bool:
-        """Whether no attention window is shorter than the rows: padding after the prefix would count in it."""
+        """Whether nobody needs whole rows, and no attention window is shorter than they are.
+
+        Padding after the prefix would count in the window.
+        """
+        if needs_whole_rows():
+            return False
         window = getattr(self.bridge.original_model.config, "sliding_window", None)
         return window is None or max(int(batch.ids.shape[1]) for batch in batches) <= window
 

@@ -4,6 +4,7 @@ from plotly.graph_objects import Figure
 
 from workbench.plots.identifiability import identifiability_figure
 from workbench.plots.rates import rates_figure
+from workbench.plots.tokens import tokens_figure
 from workbench.plots.tradeoff import tradeoff_figure
 
-__all__ = ["Figure", "identifiability_figure", "rates_figure", "tradeoff_figure"]
+__all__ = ["Figure", "identifiability_figure", "rates_figure", "tokens_figure", "tradeoff_figure"]

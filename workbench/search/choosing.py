@@ -18,6 +18,7 @@ from workbench.errors import UsageError
 
 Row = Mapping[str, Any]
 SCORES = ("refusal_score", "steering_score", "kl_div_score")
+BROKEN = 1.0  # nats, ten times the paper's limit
 
 
 class Choice(NamedTuple):
@@ -60,8 +61,16 @@ def last_layer(n_layers: int, drop_last: float = 0.2) -> int:
 
 
 def relaxed_choice(evaluations: Sequence[Row], n_layers: int, drop_last: float = 0.2) -> Row | None:
-    """The smallest bypass below the late layers, whatever its KL and induce: outside the paper's rule."""
-    return choose(evaluations, n_layers, kl_max=None, induce_min=None, drop_last=drop_last).winner
+    """The smallest bypass below the late layers, whatever its induce: outside the paper's rule.
+
+    A broken model refuses nothing, so that a direction which breaks it has the smallest bypass of all: those with a KL
+    above `BROKEN` come in only where there are no others.
+    """
+    for kl_max in (BROKEN, None):
+        found = choose(evaluations, n_layers, kl_max=kl_max, induce_min=None, drop_last=drop_last).winner
+        if found is not None:
+            return found
+    return None
 
 
 def pareto_front(evaluations: Sequence[Row]) -> list[int]:

@@ -30,9 +30,5 @@ class Ablate(Edit):
         return torch.addcmul(wide, (wide @ unit)[..., None], unit, value=-self.strength).to(acts.dtype)
 
     @property
-    def is_identity(self) -> bool:
-        return self.strength == 0.0
-
-    @property
     def control_match(self) -> str:
         return "projection"

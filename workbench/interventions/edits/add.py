@@ -27,9 +27,5 @@ class Add(Edit):
         return (wide + self.strength * self.direction.scale * self.direction.unit.to(wide)).to(acts.dtype)
 
     @property
-    def is_identity(self) -> bool:
-        return self.strength == 0.0
-
-    @property
     def control_match(self) -> str:
         return "norm"

@@ -24,7 +24,7 @@ from workbench.search.choosing import last_layer
 from workbench.search.lessons import Lessons
 from workbench.search.methods import Task, methods
 from workbench.search.scoring import Candidates, Place, Scorer
-from workbench.search.screening import first_order
+from workbench.search.screening import screen
 
 NAME = "refusal-direction-optimisation"
 JOURNAL = "optimisation.jsonl"
@@ -67,7 +67,7 @@ def _start(task: Task) -> tuple[Place, Direction]:
     late = last_layer(task.subject.n_layers, task.settings.drop_last)
     early = {place: found for place, found in candidates.items() if place[1].layer < late} or candidates
     scorer = Scorer.prepare(task.subject, task.train, task.tokens, task.settings.batch_size, task.settings.seed)
-    guesses = first_order(scorer, early, SCREENED)
+    guesses = screen(scorer, early, SCREENED)
     place = min(guesses, key=lambda each: guesses[each].bypass)
     note(f"Optimising from the difference in means at position {place[0]}, {place[1]}.")
     return place, early[place]

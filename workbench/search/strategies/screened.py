@@ -1,11 +1,11 @@
 """Screen by gradient, then race: exact scores for the few that could still win, on as many prompts as it takes.
 
 1. Estimate every candidate to first order (`screening`).
-2. Measure a shortlist exactly on a few prompts: the best by estimated bypass, the best of those that may pass the
-   rule, and two from the middle of the field, which calibrate the estimates.
+2. Measure a shortlist exactly on a few prompts: the best by estimated bypass, overall and in each band of layers, for
+   the estimates of early layers are too modest; and the best of those that may pass the rule.
 3. Choose among the measured. A measured rival stays in the race while its interval leaves it a way to win; a
-   candidate that was not measured enters it while its calibrated estimate does. Winner and rivals get twice the
-   prompts, newcomers the first few.
+   candidate that was not measured enters it while what was measured near it does (`surrogate`). Winner and rivals get
+   twice the prompts, newcomers the first few.
 4. Stop when the winner is measured on all prompts and nobody else could win.
 
 Successive halving (Jamieson and Talwalkar 2016) with intervals in the place of a fixed schedule. Candidates at late
@@ -13,30 +13,35 @@ layers are never measured: the rule drops them unseen.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
+from math import log
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from workbench.runs import note
-from workbench.search.choosing import Row, choose, last_layer, relaxed_choice
+from workbench.search.choosing import BROKEN, Row, choose, last_layer, relaxed_choice
 from workbench.search.scoring import Ledger, Place
-from workbench.search.screening import Estimate, first_order
+from workbench.search.screening import Estimate, screen
 from workbench.search.settings import SearchSettings
 from workbench.search.strategies import Searched, strategies
+from workbench.search.surrogate import Surrogate
 
 FIRST = 8  # prompts of each side in the first round, and in the screen
-SHORTLIST = 6  # best by estimated bypass
+SHORTLIST = 3  # best by estimated bypass
+BANDS = 6  # of layers, the best of each of which is measured
 HOPEFUL = 3  # best of those that may pass the rule
 STEP = 4  # newcomers in a round
-SIGMAS = 2.0  # how far from its estimate a score may be
+SIGMAS = 2.0  # how far a measured rival's lead may be from what was measured
+_MEASURED = {"bypass": "refusal_score", "induce": "steering_score", "divergence": "kl_div_score"}
+_LEAST_KL = 1e-9
 
 
 @strategies.register("screened")
 def screened(ledger: Ledger, n_layers: int, settings: SearchSettings) -> Searched:
     """The candidates that could win, measured; the others estimated."""
-    estimates = first_order(ledger.scorer, ledger.candidates, FIRST)
+    estimates = screen(ledger.scorer, ledger.candidates, FIRST)
     too_late = last_layer(n_layers, settings.drop_last)
     race = Race(ledger, {p: e for p, e in estimates.items() if p[1].layer < too_late}, n_layers, settings)
     race.run()
@@ -47,39 +52,12 @@ def screened(ledger: Ledger, n_layers: int, settings: SearchSettings) -> Searche
         "measured": len(race.measured),
         "sure": race.sure,
         "estimates": [
-            {"position": position, "layer": site.layer, "bypass": guess.bypass, "induce": guess.induce}
+            {"position": position, "layer": site.layer, **asdict(guess)}
             for (position, site), guess in estimates.items()
         ],
     }
     rows = [race.rows()[place] for place in ledger.candidates if place in race.measured]
     return Searched(rows, report)
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A straight line from estimates to exact scores, and how far the scores lie from it."""
-
-    intercept: float
-    slope: float
-    spread: float
-
-    @classmethod
-    def of(cls, guesses: Sequence[float], exact: Sequence[float]) -> "Fit":
-        x, y = np.asarray(guesses), np.asarray(exact)
-        finite = np.isfinite(x) & np.isfinite(y)
-        x, y = x[finite], y[finite]
-        if len(x) < 3 or np.ptp(x) == 0:
-            return cls(0.0, 1.0, float("inf"))
-        slope = max(0.0, float(np.polyfit(x, y, 1)[0]))
-        intercept = float(y.mean() - slope * x.mean())
-        residual = y - intercept - slope * x
-        return cls(intercept, slope, float(np.sqrt((residual**2).sum() / (len(x) - 2))))
-
-    def low(self, guess: float) -> float:
-        return self.intercept + self.slope * guess - SIGMAS * self.spread
-
-    def high(self, guess: float) -> float:
-        return self.intercept + self.slope * guess + SIGMAS * self.spread
 
 
 class Race:
@@ -136,12 +114,18 @@ class Race:
         return float(ahead.mean())
 
     def _shortlist(self) -> list[Place]:
-        by_bypass = sorted(self.estimates, key=lambda place: self.estimates[place].bypass)
-        hopeful = [p for p in by_bypass if self.estimates[p].induce >= self.settings.induce_min]
+        guesses = self.estimates
+        whole = [place for place in guesses if guesses[place].divergence <= BROKEN] or list(guesses)
+        by_bypass = sorted(whole, key=lambda place: guesses[place].bypass)
+        hopeful = [p for p in by_bypass if self._promises(guesses[p])]
         if not hopeful:
-            hopeful = sorted(self.estimates, key=lambda place: -self.estimates[place].induce)
-        middle = [by_bypass[int(share * (len(by_bypass) - 1))] for share in (0.4, 0.7)] if by_bypass else []
-        return list(dict.fromkeys([*by_bypass[:SHORTLIST], *hopeful[:HOPEFUL], *middle]))
+            hopeful = sorted(whole, key=lambda place: -guesses[place].induce)
+        bands = np.array_split(sorted({site.layer for _, site in whole}), BANDS)
+        firsts = [next(p for p in by_bypass if p[1].layer in band) for band in bands if len(band)]
+        return list(dict.fromkeys([*by_bypass[:SHORTLIST], *firsts, *hopeful[:HOPEFUL]]))
+
+    def _promises(self, guess: Estimate) -> bool:
+        return guess.induce >= self.settings.induce_min and guess.divergence <= self.settings.kl_max
 
     def _raise(self, place: Place, n: int) -> None:
         self.measured[place] = min(n, self.ledger.most)
@@ -161,11 +145,18 @@ class Race:
         for place, row in rows.items():
             if place != winner and not any(np.isnan(row[name]) for name in row["intervals"]):
                 gap = self._gaps(winner, place)
-                may_lead = gap.mean() - SIGMAS * gap.std() / np.sqrt(len(gap)) <= 0
+                ahead = gap.mean() - SIGMAS * gap.std() / np.sqrt(len(gap)) <= 0
+                may_lead = self._may_lead(rows[winner], bool(ahead), row["intervals"]["kl_div_score"][0])
                 may_pass = self._may_pass(row)
-                if (may_lead and may_pass) if passing else (may_lead or may_pass):
+                if (ahead and may_pass) if passing else (may_lead or may_pass):
                     found.append(place)
         return found
+
+    def _may_lead(self, winner: Row | None, ahead: bool, least_kl: float) -> bool:
+        """Whether a candidate may win outside the rule: by its bypass, or by not breaking what the winner breaks."""
+        whole = least_kl <= BROKEN
+        broken = winner is None or winner["kl_div_score"] > BROKEN
+        return (whole or ahead) if broken else (whole and ahead)
 
     def _may_pass(self, row: Row) -> bool:
         bounds: Mapping[str, Any] = row["intervals"]
@@ -178,17 +169,30 @@ class Race:
         return np.array([theirs[i] - ours[i] for i in sorted(ours.keys() & theirs.keys())])
 
     def _newcomers(self, winner: Place | None) -> list[Place]:
-        """Candidates that were not measured and whose calibrated estimates leave them a way to win, the best first."""
+        """Candidates that were not measured and could win by what was measured near them, the best first."""
         rows = self.rows()
-        guesses = [self.estimates[place] for place in rows]
-        bypass = Fit.of([g.bypass for g in guesses], [row["refusal_score"] for row in rows.values()])
-        induce = Fit.of([g.induce for g in guesses], [row["steering_score"] for row in rows.values()])
-        best = rows[winner]["refusal_score"] if winner is not None else np.inf
+        bypass, induce, divergence = (self._surrogate(name) for name in ("bypass", "induce", "divergence"))
+        best = np.inf if winner is None else self._at_first(winner, "refusal_score")
         passing = winner is not None and self._choose([rows[winner]]) is not None
         found = []
         for place in self.estimates.keys() - rows.keys():
-            may_lead = bypass.low(self.estimates[place].bypass) <= best
-            may_pass = induce.high(self.estimates[place].induce) >= self.settings.induce_min
-            if (may_lead and may_pass) if passing else (may_lead or may_pass):
+            ahead = bypass.bounds(place)[0] <= best
+            least_kl = float(np.exp(divergence.bounds(place)[0]))
+            may_lead = self._may_lead(rows[winner] if winner is not None else None, ahead, least_kl)
+            may_pass = induce.bounds(place)[1] >= self.settings.induce_min and least_kl <= self.settings.kl_max
+            if (ahead and may_pass) if passing else (may_lead or may_pass):
                 found.append(place)
-        return sorted(found, key=lambda place: (self.estimates[place].bypass, place[0] or 0, place[1]))
+        return sorted(found, key=lambda place: (bypass.bounds(place)[0], place[0] or 0, place[1]))
+
+    def _surrogate(self, name: str) -> Surrogate:
+        """What was measured of one score, and what that says of the candidates that were not; KL by its logarithm."""
+        guesses = {place: getattr(guess, name) for place, guess in self.estimates.items()}
+        exact = {place: self._at_first(place, _MEASURED[name]) for place in self.measured}
+        if name == "divergence":
+            guesses, exact = ({p: log(max(v, _LEAST_KL)) for p, v in held.items()} for held in (guesses, exact))
+        return Surrogate(guesses, exact)
+
+    def _at_first(self, place: Place, score: str) -> float:
+        """The mean on the prompts that every measured candidate was measured on."""
+        known = self.ledger.measure(place, score, self.measured[place])
+        return float(np.mean([value for prompt, value in known.items() if prompt < FIRST]))

@@ -1,0 +1,1 @@
+"""One file, one way to read a number from an activation."""

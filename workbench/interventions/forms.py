@@ -1,0 +1,193 @@
+"""The JSON of a recipe: edits by name, assets by digest.
+
+{"schema_version": 1, "placements": [{"edit": "add", "arguments": {"direction": {"direction": DIGEST}, "strength": 2},
+ "sites": ["12"], "tokens": "generated", "gate": {...}, "schedule": [[0, 1], [32, 0]]}]}
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from types import GenericAlias
+from typing import Any, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from workbench.directions import Asset, Direction, Feature, StoredActivation
+from workbench.directions.readout import readouts
+from workbench.errors import RecipeError, UsageError, first_fault
+from workbench.interventions.edit import Edit, edits
+from workbench.interventions.gate import Gate
+from workbench.interventions.placement import Placement
+from workbench.interventions.schedule import Schedule
+from workbench.models import Site
+
+SCHEMA = 1
+Assets = Callable[[str], Asset]
+_KINDS: dict[type, str] = {Direction: "direction", StoredActivation: "activation", Feature: "feature"}
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class _DirectionForm(_Form):
+    direction: str
+
+
+class _ActivationForm(_Form):
+    activation: str
+
+
+class _FeatureForm(_Form):
+    feature: str
+
+
+_References = _DirectionForm | _ActivationForm | _FeatureForm
+
+
+class _EditForm(_Form):
+    edit: str
+    arguments: "dict[str, _Argument]"
+
+
+_Argument = bool | int | float | _References | _EditForm | list[_References]
+
+
+class _GateForm(_Form):
+    readout: str
+    direction: str
+    threshold: float
+    bias: float = 0.0
+    site: str
+    decided: str = "token"
+    below: bool = False
+
+
+class _PlacementForm(_EditForm):
+    sites: list[str]
+    tokens: str = "all"
+    gate: _GateForm | None = None
+    schedule: list[list[float]] | None = Field(None, min_length=1)
+
+
+class _RecipeForm(_Form):
+    schema_version: int
+    placements: list[_PlacementForm]
+
+
+def to_json(placements: tuple[Placement, ...]) -> dict[str, Any]:
+    """Placements as a JSON value that refers to assets by digest."""
+    return {"schema_version": SCHEMA, "placements": [_placement_json(placement) for placement in placements]}
+
+
+def from_json(value: Any, assets: Assets) -> tuple[Placement, ...]:
+    """Placements from `to_json`; `assets` finds an asset by its digest. Raises RecipeError where it is not a recipe."""
+    newest = value.get("schema_version") if isinstance(value, dict) else None
+    if isinstance(newest, int) and newest > SCHEMA:
+        raise RecipeError("The recipe was written by a newer workbench; update to read it.")
+    try:
+        form = _RecipeForm.model_validate(value)
+    except (ValidationError, RecursionError) as error:
+        fault = first_fault(error) if isinstance(error, ValidationError) else "it is too deep"
+        raise RecipeError(f"This is not a recipe ({fault}); write it again.") from None
+    return tuple(_placement(number, row, assets) for number, row in enumerate(form.placements, start=1))
+
+
+def build(kind: type[Edit], arguments: Mapping[str, Any]) -> Edit:
+    """An edit from its arguments; RecipeError where one is missing, unknown, or of the wrong kind."""
+    name, hints = edits.name_of(kind), get_type_hints(kind)
+    known = {item.name for item in fields(kind)}
+    for key, value in arguments.items():
+        if key not in known:
+            raise RecipeError(f"{name} has no {key!r}; it has: {', '.join(sorted(known))}.")
+        if not _is_a(value, hints[key]):
+            raise RecipeError(f"{name}: {key} is {_said(hints[key])}, not {_said(type(value))}.")
+    missing = [item.name for item in fields(kind) if item.default is MISSING and item.name not in arguments]
+    if missing:
+        raise RecipeError(f"{name} needs {', '.join(f'{each!r} ({_said(hints[each])})' for each in missing)}.")
+    return kind(**{k: hints[k](v) if hints[k] in (int, float) else v for k, v in arguments.items()})
+
+
+def _is_a(value: Any, hint: Any) -> bool:
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_is_a(each, get_args(hint)[0]) for each in value)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int | float) and not isinstance(value, bool) and value == int(value)
+    return isinstance(value, hint)
+
+
+def _said(hint: Any) -> str:
+    if isinstance(hint, GenericAlias) or get_origin(hint) is tuple:
+        return f"one {_said(get_args(hint)[0])} or more"
+    words = {bool: "true or false", int: "a whole number", float: "a number", StoredActivation: "an activation"}
+    return words.get(hint) or (f"a {_KINDS[hint]}" if hint in _KINDS else f"a {hint.__name__.lower()}")
+
+
+def _placement_json(placement: Placement) -> dict[str, Any]:
+    found = _edit_json(placement.edit) | {"sites": list(placement.sites), "tokens": placement.tokens}
+    if gate := placement.gate:
+        found["gate"] = {
+            "readout": readouts.name_of(gate.readout), "direction": gate.readout.direction.digest,
+            "threshold": gate.readout.threshold, "bias": gate.readout.bias, "site": str(gate.site),
+            "decided": gate.decided, "below": gate.below,
+        }  # fmt: skip
+    if placement.schedule:
+        found["schedule"] = [list(point) for point in placement.schedule.points]
+    return found
+
+
+def _edit_json(edit: Edit) -> dict[str, Any]:
+    return {
+        "edit": edits.name_of(edit),
+        "arguments": {item.name: _value_json(getattr(edit, item.name)) for item in fields(edit)},
+    }
+
+
+def _value_json(value: Any) -> Any:
+    if isinstance(value, Edit):
+        return _edit_json(value)
+    if isinstance(value, tuple):
+        return [_value_json(each) for each in value]
+    return {_KINDS[type(value)]: value.digest} if type(value) in _KINDS else value
+
+
+def _placement(number: int, row: _PlacementForm, assets: Assets) -> Placement:
+    try:
+        edit = _edit(row, assets)
+        gate = None if row.gate is None else _gate(row.gate, assets)
+        schedule = None if row.schedule is None else Schedule(tuple(_point(point) for point in row.schedule))
+        return Placement(edit, tuple(row.sites), row.tokens, gate, schedule)
+    except RecipeError as error:
+        raise RecipeError(f"Part {number} of the recipe: {error}") from None
+
+
+def _edit(form: _EditForm, assets: Assets) -> Edit:
+    return build(edits[form.edit], {key: _value(value, assets) for key, value in form.arguments.items()})
+
+
+def _value(value: Any, assets: Assets) -> Any:
+    if isinstance(value, _EditForm):
+        return _edit(value, assets)
+    if isinstance(value, list):
+        return tuple(_value(each, assets) for each in value)
+    if isinstance(value, BaseModel):
+        return assets(next(iter(value.model_dump().values())))
+    return value
+
+
+def _gate(form: _GateForm, assets: Assets) -> Gate:
+    direction = assets(form.direction)
+    if not isinstance(direction, Direction):
+        raise RecipeError("the gate's direction is no direction.")
+    try:
+        site = Site.parse(form.site)
+    except UsageError as error:
+        raise RecipeError(str(error)) from None
+    return Gate(readouts[form.readout](direction, form.threshold, form.bias), site, form.decided, form.below)
+
+
+def _point(point: list[float]) -> tuple[int, float]:
+    if len(point) != 2 or point[0] != int(point[0]):
+        raise RecipeError(f"the schedule's point {point} is not a token and a share.")
+    return int(point[0]), point[1]

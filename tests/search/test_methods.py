@@ -12,7 +12,7 @@ from tests.search.test_finding import PAIRS, SETTINGS
 from workbench.errors import UsageError
 from workbench.models import Site, Subject
 from workbench.runs import RunFolder, RunManifest
-from workbench.search import lessons, record_find, rederive_find
+from workbench.search import descent, lessons, record_find, rederive_find
 from workbench.search.lessons import Answered, Lessons
 from workbench.search.methods import Task, make_candidates, methods
 from workbench.search.methods import refusal_direction_optimisation as rdo
@@ -20,9 +20,9 @@ from workbench.search.methods import refusal_direction_optimisation as rdo
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rdo, "STEPS", 8)
-    monkeypatch.setattr(rdo, "CHECK", 2)
-    monkeypatch.setattr(rdo, "BATCH", 4)
+    monkeypatch.setattr(descent, "STEPS", 8)
+    monkeypatch.setattr(descent, "CHECK", 2)
+    monkeypatch.setattr(descent, "BATCH", 4)
     monkeypatch.setattr(lessons, "NEW_TOKENS", 3)
 
 
@@ -110,9 +110,9 @@ def test_the_slope_is_the_losss(tiny: Subject) -> None:
 @pytest.mark.usefixtures("quick")
 def test_optimising_lowers_the_loss_on_the_lessons_kept_apart(llama: Subject, tmp_path: Path) -> None:
     folder = record_find(llama, PAIRS, settings=replace(SETTINGS, method=rdo.NAME), out=tmp_path / "r")
-    apart = [row.apart for row in folder.journal(rdo.JOURNAL, rdo.Step)]
+    apart = [row.apart for row in folder.journal(descent.JOURNAL, descent.Step)]
     assert [value is not None for value in apart] == [False, True] * 4
-    losses = [row.loss for row in folder.journal(rdo.JOURNAL, rdo.Step)]
+    losses = [row.loss for row in folder.journal(descent.JOURNAL, descent.Step)]
     assert sum(losses[-2:]) < sum(losses[:2])
 
 
@@ -124,9 +124,9 @@ def test_an_optimisation_that_was_stopped_goes_on_and_gives_the_same_bits(llama:
     whole = begun("whole")
     expected = make_candidates(_task(llama, rdo.NAME, whole))
     half = begun("half")
-    lines = (whole.path / rdo.JOURNAL).read_text().splitlines()[:3]
-    (half.path / rdo.JOURNAL).write_text("\n".join(lines) + "\n")
+    lines = (whole.path / descent.JOURNAL).read_text().splitlines()[:3]
+    (half.path / descent.JOURNAL).write_text("\n".join(lines) + "\n")
     found = make_candidates(_task(llama, rdo.NAME, half))
     assert [d.digest for d in found.values()] == [d.digest for d in expected.values()]
-    assert (half.path / rdo.JOURNAL).read_bytes() == (whole.path / rdo.JOURNAL).read_bytes()
+    assert (half.path / descent.JOURNAL).read_bytes() == (whole.path / descent.JOURNAL).read_bytes()
     assert len(json.loads(lines[0])["gradient"]) == llama.d_model

@@ -9,7 +9,7 @@ from io import TextIOWrapper
 
 import typer
 
-from workbench.cli import bench, card, demo, doctor, evaluate, find, generate, models, runs
+from workbench.cli import bench, card, cone, demo, doctor, evaluate, find, generate, models, runs
 from workbench.errors import WorkbenchError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("find")(find.command)
 app.command("generate")(generate.command)
 app.command("evaluate")(evaluate.command)
 app.command("card")(card.command)
+app.command("cone")(cone.command)
 app.command("bench")(bench.command)
 app.add_typer(runs.app, name="runs")
 

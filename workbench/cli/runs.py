@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from workbench.cli.card import card_tables
+from workbench.cli.cone import cone_tables
 from workbench.cli.display import evaluation_tables, found_tables, show, table
 from workbench.cli.options import Json
 
@@ -47,6 +48,7 @@ def verify_command(run: Run, json: Json = False) -> None:
     from workbench.evaluation import rederive
     from workbench.runs import RunFolder
     from workbench.search import rederive_find
+    from workbench.search.cones import rederive_cone
     from workbench.studies import rederive_card
 
     folder = RunFolder.open(run)
@@ -59,6 +61,7 @@ def verify_command(run: Run, json: Json = False) -> None:
             "evaluate": [rederive],
             "demo": [rederive_find, rederive],
             "card": [rederive_card],
+            "cone": [rederive_cone],
         }
         if folder.manifest.command not in checks:
             raise RunError(f"{run} is a run of {folder.manifest.command!r}, whose scores this workbench cannot derive.")
@@ -73,8 +76,8 @@ def verify_command(run: Run, json: Json = False) -> None:
 
 def result_tables(command: str, results: dict[str, Any]) -> list[Any]:
     """The tables of a finished run."""
-    if command == "card":
-        return card_tables(results)
+    if command in ("card", "cone"):
+        return card_tables(results) if command == "card" else cone_tables(results)
     if command == "demo":
         return [*found_tables(results["find"]), *evaluation_tables(results["evaluation"])]
     return found_tables(results) if command == "find" else evaluation_tables(results)

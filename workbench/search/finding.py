@@ -167,6 +167,15 @@ def draw(
     return ContrastPairs(harmful_train, harmless_train), ContrastPairs(harmful_val, harmless_val)
 
 
+def kept_pairs(
+    subject: Subject, train: ContrastPairs, val: ContrastPairs, tokens: RefusalTokens, settings: SearchSettings
+) -> tuple[ContrastPairs, ContrastPairs]:
+    """The prompts of both parts on which the model shows the behaviour where it should, and not where it should not."""
+    kept, _ = _filtered(subject, train, tokens, settings, "train")
+    held, _ = _filtered(subject, val, tokens, settings, "validation")
+    return kept, _capped(held, settings)
+
+
 def choose_or_relax(rows: Sequence[Row], n_layers: int, settings: SearchSettings) -> tuple[Row, Choice]:
     """The paper's choice, or the smallest bypass below the late layers where nothing passes."""
     choice = choose(

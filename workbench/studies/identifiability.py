@@ -28,6 +28,7 @@ from workbench.interventions import Ablate, Recipe, random_control
 from workbench.models import Subject, token_rows
 from workbench.prompts import ContrastPairs, Prompts
 from workbench.runs import RunFolder, note, track, writing
+from workbench.search.cones import Effect
 from workbench.search.refusal import metric_of
 from workbench.statistics import Score, mean_score
 
@@ -55,15 +56,6 @@ class Point(BaseModel):
     agreement: Score | None  # None where there are not twice as many prompts
     shuffled: Score | None
     expected: float | None
-
-
-class Effect(BaseModel):
-    """The refusal metric of each validation prompt under one edit."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    values: list[float]
 
 
 class Card(BaseModel):

@@ -53,16 +53,18 @@ class Benchmark(Protocol):
 benchmarks: Registry[Benchmark] = Registry("benchmark", "experiments.benchmarks", "workbench.benchmarks")
 
 
-def interleaved(ways: Ways, rounds: int, *, units: Mapping[str, float] | float, unit: str) -> list[Timing]:
-    """Run every way once unmeasured, then all of them in turn, `rounds` times."""
+def interleaved(
+    ways: Ways, rounds: int, *, units: Mapping[str, float] | float, unit: str, warm: bool = True
+) -> list[Timing]:
+    """Run every way once unmeasured (unless it takes too long to be warmed up), then all in turn, `rounds` times."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in track(range(rounds + 1), "Benchmarking"):
+    for _ in track(range(rounds + warm), "Benchmarking"):
         for name, way in ways.items():
             start = perf_counter()
             way()
             taken[name].append(perf_counter() - start)
     of = units if isinstance(units, Mapping) else dict.fromkeys(ways, units)
-    return [Timing(name, tuple(seconds[1:]), of[name], unit) for name, seconds in taken.items()]
+    return [Timing(name, tuple(seconds[warm:]), of[name], unit) for name, seconds in taken.items()]
 
 
 def table(timings: list[Timing]) -> list[dict[str, Any]]:

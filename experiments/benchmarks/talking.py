@@ -5,9 +5,10 @@ from collections.abc import Callable
 import torch
 
 from experiments.benchmarks.plain import plain_model
+from workbench.directions import Direction, random_unit
 from workbench.generation import generate
 from workbench.interventions import Recipe
-from workbench.models import Subject, token_rows
+from workbench.models import Site, Subject, token_rows
 from workbench.prompts import Prompts
 
 NEW_TOKENS = 32
@@ -29,6 +30,16 @@ def ours(subject: Subject, n: int, recipe: Recipe | None = None) -> Callable[[],
             raise RuntimeError("A reply ended before it was measured.")
 
     return run
+
+
+def random_direction(subject: Subject, seed: int = 0) -> Direction:
+    """A direction that means nothing: what an edit costs does not depend on what it removes."""
+    first = torch.zeros(subject.d_model)
+    first[0] = 1.0
+    return Direction(
+        unit=random_unit(first, seed), origin=0.0, scale=1.0, site=Site(0, "resid_pre"), position=None,
+        method="random", model_name=subject.name, model_digest=subject.digest,
+    )  # fmt: skip
 
 
 def theirs(subject: Subject, n: int, attention: str) -> Callable[[], object]:

@@ -1,43 +1,15 @@
 """Every command on a tiny model: what it prints, as JSON and for a person, and how it fails."""
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tests.conftest import random_direction
+from tests.cli.conftest import Run
 from tests.tiny import save_model
-from workbench.cli.main import main
 from workbench.directions import Direction
 from workbench.interventions import Ablate
-from workbench.models import Subject
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["workbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
-
-
-@pytest.fixture
-def model(tiny_folders: dict[str, Path]) -> Path:
-    return tiny_folders["llama"]
-
-
-@pytest.fixture
-def direction(llama: Subject, tmp_path: Path) -> Path:
-    return random_direction(llama).save(tmp_path / "d.safetensors")
 
 
 def test_models_lists_the_catalog(run: Run) -> None:

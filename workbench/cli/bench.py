@@ -7,9 +7,13 @@ import typer
 from workbench.cli import options as o
 from workbench.cli.display import show, table, watching
 
+MAIN = ("search", "capture", "steering", "generation")
+
 
 def command(
-    name: Annotated[str, typer.Argument(help="search, search-french, capture, steering, generation, or all.")],
+    name: Annotated[
+        str, typer.Argument(help="search, capture, steering, generation, all of these; search-whole, search-french.")
+    ],
     model: Annotated[str | None, typer.Argument(help="Default: the embedded model.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each way is run.")] = 3,
     dtype: o.Dtype = None,
@@ -22,7 +26,7 @@ def command(
         from experiments.benchmarks.machine import machine
         from workbench.models.catalog import DEFAULT_MODEL
 
-        chosen = {each: benchmarks[each] for each in (benchmarks if name == "all" else [name])}
+        chosen = {each: benchmarks[each] for each in (MAIN if name == "all" else [name])}
         subject = o.open_subject(model or DEFAULT_MODEL, dtype, device)
         found: dict[str, Any] = {"model": subject.identity, "machine": machine(subject.dtype, subject.device)}
         found |= {each: benchmark(subject, rounds) for each, benchmark in chosen.items()}

@@ -47,9 +47,9 @@ def test_comparing_prints_the_unedited_reply_and_each_recipe_in_columns(
         alone = json.loads(run("generate", model, "--prompt", row["prompt"], *OPTIONS, "--json")[1])
         assert row["replies"][0] == alone["replies"][0]["reply"]
     assert found["replies"][0]["replies"][2] != found["replies"][0]["replies"][0]
-    shown = run(*call, *recipes)[1]
+    shown = run(*call, *recipes, "--recipe", "add(refusal) @ 1 [generated]")[1]
     assert "unedited" in shown
-    assert "add(refusal)" in shown
+    assert "[generated]" in shown.replace("\n", "")
 
 
 def test_streaming_prints_the_reply_and_measures_every_token(run: Run, model: Path, two: tuple[str, str]) -> None:
@@ -76,10 +76,13 @@ def test_streaming_prints_the_reply_and_measures_every_token(run: Run, model: Pa
         (("--recipe", "add(refusal) @ 1", "--recipe", "add(refusal) @ 2"), "add --compare to see them"),
         (("--recipe", "add(refusal) @ 1", "--compare", "--stream"), "either --compare or --stream"),
         (("--recipe", "rotate(refusal, refusal) @ 1"), "the axes are parallel"),
-        (("--recipe", "add(refusal, strength=1e400) @ 1"), "strength is inf"),
+        (("--recipe", "add(refusal, strength=1e400) @ 1"), "the number is inf"),
         (("--recipe", "add(refusal) @ 1 if cosine(refusal) > 0 @ 2"), "is read at 2.resid_pre, after 1.resid_pre"),
         (("--direction", "nowhere", "--ablate"), "no direction at nowhere"),
         (("--direction", "REFUSAL", "--ablate"), "are about one --direction"),
+        (("--direction", "AGAIN", "--ablate"), "Two directions are called refusal"),
+        (("--recipe", " + ".join(["add(nobody) @ 1"] * 40)), "no direction called 'nobody'"),
+        (("--recipe", "ablate(\0) @ 1"), "character 8"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_one_sentence(
@@ -89,7 +92,7 @@ def test_a_recipe_that_cannot_be_is_one_sentence(
     arguments: tuple[str, ...],
     says: str,
 ) -> None:
-    words = [two[1] if word == "REFUSAL" else word for word in arguments]
+    words = [{"REFUSAL": two[1], "AGAIN": two[0]}.get(word, word) for word in arguments]
     status, out, err = run("generate", model, "--prompt", "Hi", *OPTIONS, "--direction", two[0], *words)
     assert (status, out) == (2, "")
     assert says in " ".join(err.split())

@@ -4,6 +4,7 @@ No published autoencoder can be had without a model hub, so that none is tested 
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,11 @@ def test_a_feature_held_at_its_own_value_changes_nothing_but_rounding(llama: Sub
     [
         ({"normalize_activations": "layer_norm"}, {}, "scales its input"),
         ({"architecture": "gated"}, {}, "is a gated autoencoder"),
+        ({"architecture": "standard", "activation_fn_str": "topk"}, {}, "has another activation"),
+        ({"rescale_acts_by_decoder_norm": True}, {}, "scales its features"),
+        ({"transcode": True}, {}, "is a transcoder"),
+        ({"architecture": "topk", "k": "6"}, {}, r"does not say how many \(k\): 6"),
+        ({"architecture": "topk", "k": 99}, {}, r"does not say how many \(k\): 99"),
         ({"architecture": "topk"}, {}, r"does not say how many \(k\)"),
         ({"architecture": "batchtopk"}, {}, "without a threshold"),
         ({}, {"W_dec": "weight"}, "its layout is not known here"),
@@ -139,6 +145,22 @@ def test_what_cannot_be_read_rightly_is_refused(
     path = written(tmp_path, {names.get(name, name): tensor for name, tensor in held.items()}, settings)
     with pytest.raises(DirectionError, match=says):
         SparseAutoencoder.load(path)
+
+
+def test_thresholds_are_one_or_one_each_and_gemma_scopes_files_encode_the_activation_as_it_is(
+    llama: Subject, tmp_path: Path
+) -> None:
+    held = {"W_enc": torch.eye(D), "W_dec": torch.eye(D), "b_enc": torch.zeros(D), "b_dec": torch.ones(D)}
+    for threshold in (torch.tensor(0.5), torch.full((D,), 0.5)):
+        sae = SparseAutoencoder.load(written(tmp_path, held | {"threshold": threshold}))
+        torch.testing.assert_close(sae(torch.full((1, D), 0.6)), torch.full((1, D), 0.6))
+        assert float(sae.feature(3, llama, Site(1, "resid_pre"))(torch.full((1, D), 0.4))) == 0.0
+    with pytest.raises(DirectionError, match="3 thresholds for 32 features"):
+        SparseAutoencoder.load(written(tmp_path, held | {"threshold": torch.zeros(3)}))
+    good = a_feature(llama)
+    for odd in ({"own": 1}, {"own": -1}, {"k": 2}, {"k": 0}):
+        with pytest.raises(DirectionError, match="do not fit together"):
+            replace(good, **odd)
 
 
 def test_pickles_and_damaged_files_are_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from tests.laws.cases import PROMPTS, same_bits, when
 from workbench.errors import DirectionError, RecipeError, UsageError
 from workbench.generation import counterfactual, generate, side_by_side, stream
 from workbench.interventions import Ablate, Add, Recipe, steered
-from workbench.models import Batch, Subject, token_rows
+from workbench.models import Batch, Site, Subject, token_rows
 
 
 def _teacher_forced(subject: Subject, reply, recipe: Recipe) -> torch.Tensor:  # type: ignore[no-untyped-def]
@@ -100,17 +100,113 @@ def test_a_recipe_that_does_not_fit_is_refused_and_the_old_one_goes_on(llama: Su
         next(said)
         with pytest.raises(RecipeError, match="no layer 9"):
             said.change(Add(random_direction(llama)).at(9))
+        with steered(llama, Recipe()) as steering, pytest.raises(RecipeError, match="while its hooks are on"):
+            steering.change(Recipe())
         list(said)
     assert said.replies()[0].tokens == plain
 
 
 def test_a_gate_that_is_decided_on_the_prompt_cannot_join_later(llama: Subject) -> None:
+    plain = generate(llama, "Hello", max_new_tokens=6)[0].tokens
     with stream(llama, "Hello", max_new_tokens=6) as said:
         next(said)
         said.change(Add(random_direction(llama)).at("all", **when("prompt gate", llama)))
         with pytest.raises(RecipeError, match="was read before the recipe was there"):
             next(said)
+        list(said)  # the old recipe goes on, and the cache is whole
+    assert said.replies()[0].tokens == plain
     assert llama.bridge.list_hooks() == {}
+
+
+@pytest.mark.parametrize("name", ["prompt gate", "last gate"])
+def test_what_a_gate_decided_on_the_prompt_stays_decided_when_another_row_changes(llama: Subject, name: str) -> None:
+    gated = Add(random_direction(llama), 3.0).at("all", **when(name, llama))
+    alone = [generate(llama, text, gated, max_new_tokens=8)[0].tokens for text in ("Why?", "Tell me")]
+    with stream(llama, ["Why?", "Tell me", "Hello"], [gated, gated, Recipe()], max_new_tokens=8) as said:
+        next(said)
+        said.change(Add(random_direction(llama)).at(1), row=2)
+        said.change(gated, row=0)
+        list(said)
+    assert [reply.tokens for reply in said.replies()][:2] == alone
+
+
+def test_an_interrupted_pass_ends_the_reply_and_does_not_falsify_it(llama: Subject) -> None:
+    with stream(llama, "Hello", max_new_tokens=8) as said:
+        next(said)
+
+        def stop(acts: torch.Tensor, hook: object) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt), llama.hooked([(Site(2, "resid_pre"), stop)]):
+            next(said)
+        with pytest.raises(UsageError, match="was interrupted"):
+            next(said)
+
+
+def test_leaving_early_unsays_what_was_not_read(llama: Subject) -> None:
+    with stream(llama, PROMPTS, max_new_tokens=8) as said:
+        next(said)
+    assert [len(reply.tokens) for reply in said.replies()] == [1, 0, 0]
+    with stream(llama, PROMPTS, max_new_tokens=8) as said:
+        next(said)
+        with llama.hooked([(Site(1, "resid_pre"), lambda acts, hook: said.cancel())]):
+            assert len(list(said)) == 2  # what the first pass had computed was asked for before the cancel
+    assert [len(reply.tokens) for reply in said.replies()] == [1, 1, 1]
+
+
+def test_a_change_does_not_wait_for_whoever_holds_the_model(llama: Subject) -> None:
+    said = stream(llama, "Hello", max_new_tokens=30)
+    next(said)
+    with llama.lock:
+        reader = threading.Thread(target=lambda: list(said))
+        reader.start()
+        changer = threading.Thread(target=said.change, args=(Recipe(),))
+        changer.start()
+        changer.join(timeout=20)
+        assert not changer.is_alive()
+    reader.join(timeout=60)
+    assert not reader.is_alive()
+
+
+def test_rows_that_have_ended_leave_with_those_that_follow_them(tiny: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = generate(tiny, PROMPTS, max_new_tokens=12)
+    ends = frozenset({plain[0].tokens[2]})  # the first reply then ends at its third token, if not before
+    monkeypatch.setattr(Subject, "end_tokens", ends)
+    widths: list[int] = []
+    step = Subject.step
+
+    def counting(self, ids, *rest):  # type: ignore[no-untyped-def]
+        widths.append(len(ids))
+        return step(self, ids, *rest)
+
+    monkeypatch.setattr(Subject, "step", counting)
+    with stream(tiny, PROMPTS, max_new_tokens=12, divergence=True) as said:
+        tokens = list(said)
+    monkeypatch.setattr(Subject, "step", step)
+    assert [reply.tokens for reply in said.replies()] == [r.tokens for r in generate(tiny, PROMPTS, max_new_tokens=12)]
+    assert widths[0] == 3  # the unedited model and its unedited twin read a prompt once
+    assert all(width % 2 == 0 for width in widths[1:])
+    assert widths[-1] < widths[1] == 6
+    assert all(token.kl < 1e-6 for token in tokens if token.kl is not None)
+
+
+def test_an_edit_of_heads_can_be_watched(tiny: Subject) -> None:
+    from tests.laws.cases import head_direction
+
+    direction = head_direction(tiny)
+    with stream(tiny, "Hi", max_new_tokens=3, watch={"heads": direction}) as said:
+        assert all(abs(token.watched["heads"]) < 100 for token in said)
+
+
+def test_rows_are_not_left_to_a_recipe_that_is_put_around(llama: Subject) -> None:
+    gated = Add(random_direction(llama)).at("all", **when("prompt gate", llama))
+    for recipe in ([gated, gated], gated, Add(random_direction(llama)).at("all", "-3:2")):
+        with pytest.raises(RecipeError, match="hand it to the function that generates"), steered(llama, recipe):
+            generate(llama, PROMPTS[:2], max_new_tokens=2)
+    plain = Add(random_direction(llama)).at("all")
+    with steered(llama, plain):
+        said = generate(llama, PROMPTS, max_new_tokens=4)
+    assert [r.tokens for r in said] == [r.tokens for r in generate(llama, PROMPTS, plain, max_new_tokens=4)]
 
 
 def test_cancelling_from_another_thread_ends_it_within_one_token(llama: Subject) -> None:
@@ -127,6 +223,10 @@ def test_cancelling_from_another_thread_ends_it_within_one_token(llama: Subject)
         stream(llama, "Hello", max_new_tokens=0)
     with pytest.raises(DirectionError, match="is 8 wide"):
         stream(llama, "Hello", watch={"x": _narrow(llama)})
+    with pytest.raises(UsageError, match="No site 9"):
+        stream(llama, "Hello", watch={"x": random_direction(llama, layer=9)})
+    with pytest.raises(UsageError, match="no row 5"):
+        said.spans(5)
 
 
 def _narrow(subject: Subject):  # type: ignore[no-untyped-def]
@@ -174,6 +274,8 @@ def test_a_twin_says_what_the_other_would_have_said(tiny: Subject) -> None:
         assert token.alternatives[0].text == tiny.tokenizer.decode([int(best.indices[0])])
     assert list(twin.to_pandas()["token"]) == [token.text for token in twin.tokens]
     assert len(twin.plot().data) == 2
+    with pytest.raises(UsageError, match="1 to 100"):
+        counterfactual(tiny, reply, recipe, top=101)
     same = counterfactual(tiny, reply, recipe, recipe)
     assert max(token.kl for token in same.tokens) == 0.0
 

@@ -130,3 +130,77 @@ def test_a_schedule_that_has_faded_leaves_the_model_alone(llama: Subject) -> Non
 
 def test_the_empty_recipe_has_no_part(llama: Subject) -> None:
     assert (len(Recipe()), str(Recipe()), Recipe().seen) == (0, "nothing", frozenset())
+
+
+@pytest.mark.parametrize("decided", ["prompt", "last"])
+def test_the_mean_over_a_prompt_leaves_out_its_first_token_and_the_padding(llama: Subject, decided: str) -> None:
+    position = torch.tensor([[-1, 0, 1, 2, 3], [0, 1, 2, 3, 4]])
+    layout = Layout(position, position >= 0, torch.tensor([3, 4]), torch.zeros_like(position))
+    direction = random_direction(llama, scale=1.0)
+    values = torch.tensor([[99.0, 50.0, 1.0, 2.0, 77.0], [50.0, 1.0, 1.0, 4.0, 77.0]])
+    acts = values[..., None] * direction.unit
+    expected = [1.5, 2.0] if decided == "prompt" else [2.0, 4.0]
+    for low, wanted in ((-0.01, True), (0.01, False)):
+        for row in range(2):
+            gate = Gate(Coordinate(direction, expected[row] + low), Site(0, "resid_pre"), decided)
+            assert bool(gate.opened_rows(acts, layout)[row]) is wanted
+
+
+@pytest.mark.parametrize("scope", ["2:5", "-3:2", "first 2", "generated no special"])
+def test_an_edit_acts_on_the_tokens_in_scope_and_on_no_others_in_every_pass(tiny: Subject, scope: str) -> None:
+    site, edit = Site(1, "resid_pre"), Add(random_direction(tiny), 3.0)
+    seen: dict[str, list[torch.Tensor]] = {"before": [], "after": []}
+
+    def keep(name: str):  # type: ignore[no-untyped-def]
+        return lambda acts, hook: seen[name].append(acts[0].clone())
+
+    with tiny.hooked([(site, keep("before"))]), steered(tiny, edit.at(1, scope)), tiny.hooked([(site, keep("after"))]):
+        said = decoded_inside(tiny)
+    before, after = (torch.cat(seen[name]) for name in ("before", "after"))
+    changed = (before != after).any(dim=-1)
+    row = token_rows(tiny, PROMPTS[1:2])[0]
+    place, length = torch.arange(len(changed)), len(row)
+    ids = torch.tensor([*row, *said])[: len(changed)]
+    expected = {
+        "2:5": (place >= 2) & (place < 5),
+        "-3:2": (place >= length - 3) & (place < length + 2),
+        "first 2": (place >= length) & (place < length + 2),
+        "generated no special": (place >= length) & ~torch.isin(ids, torch.tensor(sorted(tiny.special_tokens))),
+    }[scope]
+    assert torch.equal(changed, expected)
+
+
+def decoded_inside(subject: Subject) -> tuple[int, ...]:
+    """Tokens decoded with a cache inside a block of somebody else's hooks."""
+    row = token_rows(subject, PROMPTS[1:2])[0]
+    said: list[int] = []
+    cache = None
+    for _ in range(5):
+        ids = torch.tensor([row if not said else [said[-1]]])
+        start = 0 if not said else len(row) + len(said) - 1
+        position = torch.arange(start, start + ids.shape[1])[None]
+        layout = Layout(position, torch.ones_like(ids, dtype=torch.bool), torch.tensor([len(row)]), ids)
+        attention = torch.ones(1, len(row) + len(said), dtype=torch.bool)
+        logits, cache = subject.step(ids, attention, layout, cache)
+        said.append(int(logits.argmax()))
+    return tuple(said)
+
+
+@pytest.mark.parametrize("decided", ["prompt", "last"])
+def test_reading_what_prompts_share_once_changes_no_gate_and_no_row(tiny: Subject, decided: str) -> None:
+    gate = Gate(Coordinate(random_direction(tiny, 5)), Site(0, "resid_pre"), decided)
+    gated = Add(random_direction(tiny), 3.0).at("all", gate=gate)
+    batch = tiny.batch(token_rows(tiny, PROMPTS))
+    for recipe in (
+        gated,
+        [gated, Recipe(), Add(random_direction(tiny)).at(1)],
+        Add(random_direction(tiny)).at(1, "-4:1"),
+    ):
+        with steered(tiny, recipe):
+            whole = tiny.logits(batch)[:, -1]
+            shared = tiny.last_logits([batch])[0]
+        torch.testing.assert_close(shared, whole, atol=1e-4, rtol=1e-4)
+    nothing = Add(random_direction(tiny), 0.0).at("all", "-4:1", gate=gate)
+    plain = tiny.last_logits([batch])[0]
+    with steered(tiny, nothing):
+        assert same_bits(tiny.last_logits([batch])[0], plain)

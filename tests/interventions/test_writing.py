@@ -1,5 +1,6 @@
 """The written form: read, written, read again the same; and errors that point at the character."""
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -8,9 +9,9 @@ from hypothesis import strategies as st
 
 from tests.conftest import random_direction
 from tests.laws.cases import EDITS, SCOPES, WHENS, a_recipe, an_edit, when
-from workbench.directions import Asset
+from workbench.directions import Asset, Cosine
 from workbench.errors import RecipeError, UsageError
-from workbench.interventions import Ablate, Add, Recipe, Rotate, parse_recipe
+from workbench.interventions import Ablate, Add, Gate, Placebo, Recipe, Rotate, Schedule, parse_recipe
 from workbench.models import Subject
 
 
@@ -64,6 +65,24 @@ def test_conditions_are_written_and_read_the_same(llama: Subject, name: str) -> 
     assert Recipe.from_json(recipe.to_json(), by_digest(recipe)).digest == recipe.digest
 
 
+@pytest.mark.parametrize("strength", [1e-20, 0.1 + 0.2, -1e6, 1e22, 123456789.0, 1e-7, -0.0625])
+def test_odd_numbers_are_written_and_read_the_same(llama: Subject, strength: float) -> None:
+    schedule = Schedule(((0, strength), (3, 1.0)))
+    gate = Gate(Cosine(random_direction(llama), strength, strength), random_direction(llama).site)
+    recipe = Add(random_direction(llama), strength).at(1, schedule=schedule, gate=gate)
+    assert parse_recipe(str(recipe), by_digest(recipe)).digest == recipe.digest
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json())), by_digest(recipe)).digest == recipe.digest
+
+
+def test_whole_numbers_are_kept_as_what_they_are_fields_of(llama: Subject) -> None:
+    edit = Placebo(an_edit("ablate", llama), seed=2**53 + 1)
+    recipe = edit.at(1)
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json())), by_digest(recipe)).digest == recipe.digest
+    assert (
+        parse_recipe("- 2 * add(refusal) @ 1", names(llama)).digest == Add(random_direction(llama), -2.0).at(1).digest
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "at", "says"),
     [
@@ -82,7 +101,7 @@ def test_conditions_are_written_and_read_the_same(llama: Subject, name: str) -> 
         ("ablate() @ all", 1, "needs 'direction'|needs .*direction"),
         ("ablate(refusal, depth=2) @ all", 1, "no 'depth'"),
         ("ablate(refusal, strength=many) @ all", 26, "a number, true or false is expected, not 'many'"),
-        ("ablate(refusal, strength=1e999) @ all", 1, "strength is inf"),
+        ("ablate(refusal, strength=1e999) @ all", 26, "the number is inf"),
         ("rotate(refusal, refusal) @ 1", 1, "axes are parallel"),
         ("add(refusal) @ 1 ~ 4:1, 2:0", 20, "not in order"),
         ("add(refusal) @ 1 if melt(refusal) > 0", 21, "no readout called 'melt'"),
@@ -92,6 +111,13 @@ def test_conditions_are_written_and_read_the_same(llama: Subject, name: str) -> 
         ("add(refusal) @ 1 ; rm", 18, "';' is not understood"),
         ("placebo(" * 9 + "ablate(refusal)" + ")" * 9 + " @ all", 41, "edits inside edits"),
         ("ablate(refusal, strength=1, strength=0) @ all", 1, "given twice"),
+        ("add(refusal) @ 1 [2:-1]", 1, "holds no token"),
+        ("add(refusal) @ 1 [10:3]", 1, "holds no token"),
+        ("add(refusal) @ 1 ~ 1.7:1", 20, "is whole, not 1.7"),
+        ("add(refusal) @ 1 ~ 1e999:1", 20, "the number is inf"),
+        ("placebo(ablate(refusal), seed=1e300) @ 1", 1, "seed is 1e.300"),
+        ("placebo(ablate(refusal), seed=-1) @ 1", 1, "seed is -1"),
+        ("add(refusal) @ 1 if cosine(refusal) > 1e999", 39, "the number is inf"),
     ],
 )
 def test_an_error_points_at_the_character(llama: Subject, text: str, at: int, says: str) -> None:

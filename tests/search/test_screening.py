@@ -17,7 +17,7 @@ from workbench.prompts import ContrastPairs, Prompts
 from workbench.search.choosing import choose, relaxed_choice
 from workbench.search.refusal import metric_of
 from workbench.search.scoring import Ledger, Place, Scorer
-from workbench.search.screening import Estimate, screen
+from workbench.search.screening import Estimate, _fisher_draw, screen
 from workbench.search.settings import SearchSettings
 from workbench.search.strategies import screened, strategies
 
@@ -63,6 +63,13 @@ def test_the_divergence_is_the_curvature_at_no_edit(tiny: Subject, monkeypatch: 
         slightly = Ablate(direction, step).at(["0.resid_pre", "attn_out", "mlp_out"])
         curvature = float(np.mean(first_token_kl(tiny, PAIRS.negative, slightly, 8))) / step**2
         assert found[place].divergence == pytest.approx(curvature, rel=0.3)
+
+
+def test_draws_have_the_fisher_information_as_their_second_moment() -> None:
+    logits = torch.randn(1, 6, generator=torch.Generator().manual_seed(0)).repeat(200_000, 1)
+    drawn = _fisher_draw(logits, torch.Generator().manual_seed(1))
+    p = logits[0].softmax(-1)
+    torch.testing.assert_close(drawn.T @ drawn / len(drawn), p.diag() - torch.outer(p, p), atol=4e-3, rtol=0)
 
 
 def test_screening_leaves_no_hook_and_no_gradient(llama: Subject) -> None:

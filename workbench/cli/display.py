@@ -62,9 +62,9 @@ def watching() -> Iterator[None]:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """A plain table; cells are text, not markup."""
-    made = Table(title=title, title_justify="left", show_lines=False)
+    made = Table(title=_text(title), title_justify="left", show_lines=False)
     for column in columns:
-        made.add_column(column, overflow="fold")
+        made.add_column(_text(column), overflow="fold")
     for row in rows:
         made.add_row(*[_text(str(cell)) for cell in row])
     return made

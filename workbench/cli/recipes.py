@@ -26,6 +26,14 @@ Added = Annotated[float | None, typer.Option("--add", help="Add the direction at
 _NAMED = re.compile(r"([\w.-]+)=(.+)", re.ASCII)
 
 
+def exists(text: str) -> bool:
+    """Whether a text names something on disk; what is too long or too odd for a path does not."""
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):
+        return False
+
+
 @dataclass
 class Names:
     """The directions, activations and features that the options name, and files that recipes name themselves."""
@@ -36,12 +44,16 @@ class Names:
     def of(cls, given: Sequence[str] | None) -> "Names":
         """From NAME=FILE or FILE, whose name is then the file's own."""
         from workbench.directions import load_asset
+        from workbench.errors import UsageError
 
         names = cls()
         for text in given or []:
-            named = None if Path(text).exists() else _NAMED.fullmatch(text)
-            path = Path(named[2] if named else text).expanduser()
-            names.held[named[1] if named else path.stem] = load_asset(path)
+            named = None if exists(text) else _NAMED.fullmatch(text)
+            path = Path(named[2] if named else text)
+            name = named[1] if named else path.stem
+            if name in names.held:
+                raise UsageError(f"Two directions are called {name}; name them with --direction NAME={path}.")
+            names.held[name] = load_asset(path)
         return names
 
     def find(self, name: str) -> "Asset":
@@ -50,7 +62,7 @@ class Names:
         from workbench.errors import UsageError
 
         if name not in self.held:
-            if not Path(name).exists():
+            if not exists(name):
                 known = ", ".join(self.held) or "none was given"
                 raise UsageError(
                     f"There is no direction called {name!r} (there are: {known}), and no such file; give "
@@ -64,6 +76,8 @@ class Names:
         from workbench.interventions.writing import by_digest
 
         name = next((name for name, held in self.held.items() if held.digest == asset.digest), by_digest(asset))
+        if '"' in name:
+            return by_digest(asset)
         return name if re.fullmatch(r"[\w.\-/]+", name, re.ASCII) else f'"{name}"'
 
     @property
@@ -90,10 +104,9 @@ def read_recipe(text: str | None, names: Names, ablate: bool = False, add: float
     if text is not None:
         if ablate or add is not None:
             raise RecipeError("Give either --recipe, or --direction with --ablate or --add, not both.")
-        path = Path(text)
-        if path.is_dir():
-            return Recipe.load(path / "recipe.json")
-        return Recipe.load(path) if text.endswith(".json") or path.is_file() else parse_recipe(text, names.find)
+        if exists(text):
+            return Recipe.load(Path(text) / "recipe.json" if Path(text).is_dir() else Path(text))
+        return Recipe.load(Path(text)) if text.endswith(".json") else parse_recipe(text, names.find)
     if not names.held:
         if ablate or add is not None:
             raise RecipeError("--ablate and --add need --direction RUN-OR-FILE; `workbench find` makes one.")

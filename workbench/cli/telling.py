@@ -29,7 +29,7 @@ def tell(
     """Stream the replies one after the other, printing them unless `quiet`; what was measured of every token."""
     from workbench.generation import stream
 
-    watch = directions or {f"{d.method} {d.site}": d for d in recipe.directions}
+    watch = directions or {f"{d.method} {d.site} ({d.digest[:4]})": d for d in recipe.directions}
     console, told = Console(highlight=False), []
     for index in range(len(asked)):
         if not quiet:
@@ -45,7 +45,7 @@ def tell(
                     console.print(Text(plain(token.text), style=_style(token)), end="")
         told.append({"prompt": asked[index].text, "reply": said.replies()[0].text, "tokens": _rows(tokens)})
         if not quiet:
-            console.print("\n" + _summary(tokens, divergence), style="dim")
+            console.print(Text("\n" + plain(_summary(tokens, divergence)), style="dim"))
     return {"replies": told}
 
 

@@ -2,11 +2,13 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import isfinite
 
 from jaxtyping import Float
 from torch import Tensor
 
 from workbench.directions.direction import Direction
+from workbench.errors import UsageError
 from workbench.registry import Registry
 
 readouts: "Registry[type[Readout]]" = Registry("readout", "workbench.directions.readouts", "workbench.readouts")
@@ -19,6 +21,13 @@ class Readout(ABC):
     direction: Direction
     threshold: float = 0.0
     bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("threshold", "bias"):
+            value = float(getattr(self, name))
+            if not isfinite(value):
+                raise UsageError(f"{type(self).__name__}: the {name} is {value}; give a finite number.")
+            object.__setattr__(self, name, value)
 
     @abstractmethod
     def measure(self, acts: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch"]:

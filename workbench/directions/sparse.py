@@ -30,6 +30,14 @@ if TYPE_CHECKING:
     from workbench.models import Subject
 
 KIND = "feature"
+# Settings, the values under which an autoencoder is read rightly here, and what it does otherwise.
+_PLAIN = (
+    ("normalize_activations", ("none",), "scales its input"),
+    ("rescale_acts_by_decoder_norm", (False,), "scales its features"),
+    ("transcode", (False,), "is a transcoder and no autoencoder"),
+    ("activation_fn", ("relu",), "has another activation"),
+    ("activation_fn_str", ("relu",), "has another activation"),
+)
 
 
 class _About(About):
@@ -66,6 +74,12 @@ class Feature:
     def __post_init__(self) -> None:
         if not all(bool(torch.isfinite(tensor).all()) for tensor in self._tensors.values()):
             raise DirectionError(f"Feature {self.index} at {self.site} has values that are not finite numbers.")
+        n, width = self.encoder.shape if self.encoder.ndim == 2 else (0, 0)
+        fits = self.bias.shape == (n,) and self.reads.shape == self.writes.shape == (width,)
+        if not (fits and 0 <= self.own < n and (self.k is None or 1 <= self.k <= n)):
+            raise DirectionError(
+                f"The tensors of feature {self.index} at {self.site} do not fit together; make it again."
+            )
 
     def __repr__(self) -> str:
         return f"Feature({self.index} at {self.site} of {self.model_name})"
@@ -194,16 +208,17 @@ def _settings(path: Path) -> dict[str, Any]:
 
 
 def _from_layout(path: Path, held: dict[str, Tensor], settings: dict[str, Any]) -> SparseAutoencoder:
-    scaled = settings.get("normalize_activations") or "none"
-    if scaled != "none":
-        raise DirectionError(f"{path} scales its input ({scaled}), which is not read here; fold the scale in first.")
+    for name, plain, what in _PLAIN:
+        if settings.get(name) not in (None, *plain):
+            raise DirectionError(f"{path} {what} ({name}: {settings[name]}), which is not read here.")
     architecture = str(settings.get("architecture") or "standard")
     if architecture not in ("standard", "jumprelu", "topk", "batchtopk"):
         raise DirectionError(f"{path} is a {architecture} autoencoder; standard, jumprelu and topk ones are read.")
     try:
         if "W_enc" in held:
             encoder, decoder, bias = held["W_enc"].T, held["W_dec"], held["b_enc"]
-            before = settings.get("apply_b_dec_to_input", True)
+            # Gemma Scope's files come without settings, have a threshold, and encode the activation as it is.
+            before = settings.get("apply_b_dec_to_input", "threshold" not in held)
         elif "decoder.weight" in held:
             encoder, decoder, bias = held["encoder.weight"], held["decoder.weight"].T, held["encoder.bias"]
             held["b_dec"], before = held.get("bias", held.get("b_dec", torch.zeros(decoder.shape[1]))), True
@@ -218,13 +233,15 @@ def _from_layout(path: Path, held: dict[str, Tensor], settings: dict[str, Any]) 
     if architecture == "batchtopk" and "threshold" not in held:
         raise DirectionError(f"{path} keeps the largest features of a batch, without a threshold; fold one in first.")
     k = settings.get("k") if architecture in ("standard", "topk") else None
-    if architecture == "topk" and not k:
-        raise DirectionError(f"{path} keeps the largest features alone and cfg.json does not say how many (k).")
+    if (architecture == "topk" and k is None) or not (k is None or (type(k) is int and 1 <= k <= len(bias))):
+        raise DirectionError(f"{path} keeps the largest features alone and cfg.json does not say how many (k): {k}.")
+    threshold = held.get("threshold", torch.zeros(len(bias)))
+    if threshold.numel() not in (1, len(bias)):
+        raise DirectionError(f"{path} has {threshold.numel()} thresholds for {len(bias)} features; fetch it again.")
+    threshold = threshold.reshape(-1).expand(len(bias))
     _require_shapes(path, encoder, decoder, bias, after)
-    return SparseAutoencoder(
-        encoder.contiguous(), decoder.contiguous(), bias, after, after if before else torch.zeros_like(after),
-        held.get("threshold", torch.zeros(len(bias))), int(k) if k else None,
-    )  # fmt: skip
+    reads = after if before else torch.zeros_like(after)
+    return SparseAutoencoder(encoder.contiguous(), decoder.contiguous(), bias, after, reads, threshold.contiguous(), k)
 
 
 def _require_shapes(path: Path, encoder: Tensor, decoder: Tensor, bias: Tensor, after: Tensor) -> None:

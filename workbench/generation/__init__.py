@@ -2,6 +2,7 @@
 
 from workbench.generation.counterfactual import Counterfactual, counterfactual
 from workbench.generation.decoding import generate, side_by_side
+from workbench.generation.divergence import kl_divergence
 from workbench.generation.replies import Replies, Reply
 from workbench.generation.sampling import Sampling
 from workbench.generation.streaming import Span, Stream, Token, stream
@@ -16,6 +17,7 @@ __all__ = [
     "Token",
     "counterfactual",
     "generate",
+    "kl_divergence",
     "side_by_side",
     "stream",
 ]

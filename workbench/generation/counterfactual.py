@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workbench.errors import UsageError
+from workbench.generation.divergence import kl_divergence
 from workbench.generation.replies import Reply
 from workbench.interventions import Recipe, steered
 from workbench.models import Batch, Subject, token_rows
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import pandas
 
     from workbench.plots import Figure
+
+_MOST = 100  # alternatives
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ def counterfactual(
     """
     if not reply.tokens:
         raise UsageError("The reply is empty, so it has no twin; choose another.")
+    if not 1 <= top <= _MOST:
+        raise UsageError(f"The alternatives are 1 to {_MOST}, not {top}.")
     instead = other or Recipe()
     prompt = token_rows(subject, [reply.prompt])[0]
     whole = subject.batch([[*prompt, *reply.tokens]] * 2)
@@ -94,7 +99,7 @@ def counterfactual(
     with steered(subject, [recipe, instead]):
         logits = subject.logits(batch, last=n + 1)[:, :-1]
     said, twin = logits.double().log_softmax(dim=-1)
-    divergence = (twin.exp() * (twin - said)).sum(dim=-1).clamp_min(0.0).tolist()
+    divergence = kl_divergence(logits[1], logits[0]).tolist()
     best = twin.topk(top, dim=-1)
     tokens = tuple(
         TwinToken(

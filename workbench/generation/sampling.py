@@ -27,6 +27,8 @@ class Sampling:
             raise UsageError(f"The temperature must be 0 (greedy) or more; got {self.temperature}.")
         if not 0.0 < self.top_p <= 1.0:
             raise UsageError(f"top_p must be above 0 and at most 1; got {self.top_p}.")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"The seed must be from 0 to 2^63 - 1; got {self.seed}.")
 
     def generators(self, digests: Sequence[str]) -> list[torch.Generator]:
         """One generator a row."""

@@ -19,9 +19,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.directions import Direction
+from workbench.errors import RecipeError, UsageError
 from workbench.generation.sampling import Sampling
 from workbench.interventions import Steering
-from workbench.models import Batch, Layout, Subject
+from workbench.models import Batch, Layout, Subject, needs_whole_rows
 
 SHRINK_AT = 0.9  # of the rows still talking, the others leave
 
@@ -58,8 +59,17 @@ class Session:
     _attention: Tensor = field(init=False)
     _produced: list[Tensor] = field(default_factory=list)
     _cache: Any = None
+    _broken: bool = False  # a pass that failed half-way has left the cache longer in some layers than in others
 
     def __post_init__(self) -> None:
+        if needs_whole_rows():
+            raise RecipeError(
+                "Rows come and go while the model talks, so that a recipe which asks for whole rows, or is one of "
+                "several, cannot be put around it; hand it to the function that generates."
+            )
+        for direction in self.watch.values():
+            direction.check_fits(self.subject)
+            self.subject.check_site(direction.site)
         self.said = [[] for _ in self.digests]
         self._rows = list(range(len(self.digests)))
         self._attention = self.batch.attention
@@ -76,13 +86,16 @@ class Session:
 
     def step(self) -> Step:
         """Choose one more token for every row that talks."""
-        before = self.talking
+        if self._broken:
+            raise UsageError("A pass of this reply was interrupted, so that its cache is not whole; begin again.")
+        before, self._broken = self.talking, True
         logits, watched = self._read()
+        self._broken = False
         place = {row: index for index, row in enumerate(self._rows)}
-        leaders = [self._rows[i] for i in range(len(self._rows)) if self._rows[i] not in self.follows]
-        chosen = self.sampling.choose(logits[[place[row] for row in leaders]], [self._generators[r] for r in leaders])
-        token_of = dict(zip(leaders, chosen.tolist(), strict=True))
-        tokens = [token_of[self.follows.get(row, row)] for row in self._rows]
+        chosen = self.sampling.choose(logits[[place[row] for row in before]], [self._generators[r] for r in before])
+        token_of = dict(zip(before, chosen.tolist(), strict=True))
+        # A row that has ended and is still there reads on, unheard.
+        tokens = [token_of.get(self.follows.get(row, row), self.subject.pad_token) for row in self._rows]
         self._append(torch.tensor(tokens, device=logits.device))
         for row in before:
             self.said[row].append(token_of[row])
@@ -173,7 +186,7 @@ class Session:
 
         def reader(name: str, direction: Direction) -> Callable[..., None]:
             def read(acts: Tensor, hook: object) -> None:
-                found[name] = direction.coordinate(acts[:, -1])
+                found[name] = direction.coordinate(acts.flatten(2)[:, -1])  # some architectures keep the heads apart
 
             return read
 

@@ -12,14 +12,13 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from workbench.directions import Direction
 from workbench.errors import UsageError
 from workbench.generation.decoding import as_prompts, one_each, reply_of
+from workbench.generation.divergence import kl_divergence
 from workbench.generation.replies import Replies
 from workbench.generation.sampling import Sampling
 from workbench.generation.session import Session, Step
@@ -77,8 +76,6 @@ def stream(
         raise UsageError("max_new_tokens must be at least 1.")
     asked = as_prompts(prompts)
     listed = one_each(recipes, len(asked)) or [recipes if isinstance(recipes, Recipe) else Recipe()] * len(asked)
-    for direction in (watch or {}).values():
-        direction.check_fits(subject)
     groups = subject.batches(token_rows(subject, asked), len(asked), reserve=max_new_tokens)
     (order, batch), *_ = groups
     back = [order.index(row) for row in range(len(asked))]
@@ -114,7 +111,8 @@ class Stream(Iterator[Token]):
     _steps: int = 0
     _changed: bool = False  # since the last pass
     _cancelled: threading.Event = field(default_factory=threading.Event)
-    _changes: threading.Lock = field(default_factory=threading.Lock)
+    _asked: list[tuple[Recipe, int | None]] = field(default_factory=list)
+    _asking: threading.Lock = field(default_factory=threading.Lock)  # held for no longer than a list is looked at
 
     def __post_init__(self) -> None:
         self._shown = ["" for _ in self.prompts]
@@ -128,6 +126,7 @@ class Stream(Iterator[Token]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.cancel()
+        self._take_back()
 
     def __next__(self) -> Token:
         while not self._waiting and not self.cancelled:
@@ -136,25 +135,20 @@ class Stream(Iterator[Token]):
                 raise StopIteration
             self._advance()
         if self.cancelled:
-            self._unsay(token.row for token in self._waiting)
-            self._waiting.clear()
+            self._take_back()
             raise StopIteration
         return self._waiting.pop(0)
 
     def change(self, recipe: Recipe, row: int | None = None) -> None:
         """Use `recipe` from the next pass on, for one row or for all. What was said, and its cache, stays as it is.
 
-        Raises RecipeError where the recipe does not fit; the old one then goes on.
+        Raises UsageError where there is no such row, RecipeError where it does not fit; the old one then goes on.
         """
-        with self._changes:
-            steering = self.session.steering
-            now = [steering.recipe_of(each) for each in range(len(self.session.digests))]
-            for each in range(len(self.prompts)) if row is None else [row]:
-                if not 0 <= each < len(self.prompts):
-                    raise UsageError(f"There is no row {each}; there are 0-{len(self.prompts) - 1}.")
-                now[each] = recipe
-            steering.change(now)
-            self._changed = True
+        if row is not None:
+            self._require(row)
+        recipe.check_fits(self.session.subject)
+        with self._asking:
+            self._asked.append((recipe, row))
 
     def cancel(self) -> None:
         """End the stream: a pass that runs is its last, and its tokens are not said."""
@@ -166,6 +160,7 @@ class Stream(Iterator[Token]):
 
     def spans(self, row: int = 0) -> tuple[Span, ...]:
         """Which positions of the row's cache were computed under which recipe."""
+        self._require(row)
         return tuple(self._spans[row])
 
     def replies(self) -> Replies:
@@ -174,10 +169,10 @@ class Stream(Iterator[Token]):
         return Replies(tuple(made))
 
     def _advance(self) -> None:
-        with self._changes:
-            recipes = [self.session.steering.recipe_of(row) for row in range(len(self.prompts))]
-            step = self.session.step()
-            self._changed = False
+        self._change()
+        recipes = [self.session.steering.recipe_of(row) for row in range(len(self.prompts))]
+        step = self.session.step()
+        self._changed = False
         if self.cancelled:
             self._unsay(step.rows)
             return
@@ -185,6 +180,26 @@ class Stream(Iterator[Token]):
         for row in step.rows:
             self._record(row, recipes[row])
         self._waiting.extend(self._tokens(step))
+
+    def _change(self) -> None:
+        """Apply what was asked for since the last pass, from whichever thread."""
+        with self._asking:
+            asked, self._asked = self._asked, []
+        for recipe, row in asked:
+            steering = self.session.steering
+            now = [steering.recipe_of(each) for each in range(len(self.session.digests))]
+            for each in range(len(self.prompts)) if row is None else [row]:
+                now[each] = recipe
+            steering.change(now)
+            self._changed = True
+
+    def _require(self, row: int) -> None:
+        if not 0 <= row < len(self.prompts):
+            raise UsageError(f"There is no row {row}; there are 0-{len(self.prompts) - 1}.")
+
+    def _take_back(self) -> None:
+        self._unsay(token.row for token in self._waiting)
+        self._waiting.clear()
 
     def _unsay(self, rows: Iterable[int]) -> None:
         """Take back what was computed and not said."""
@@ -204,7 +219,7 @@ class Stream(Iterator[Token]):
     def _tokens(self, step: Step) -> Iterator[Token]:
         logprobs = step.logits.double().log_softmax(dim=-1)
         entropies = -(logprobs.exp() * logprobs.clamp_min(-1e300)).sum(dim=-1)
-        divergences = _divergence(step.followed, logprobs)
+        divergences = None if step.followed is None else kl_divergence(step.followed, step.logits).tolist()
         for place, (row, token) in enumerate(zip(step.rows, step.tokens, strict=True)):
             ends = self.session.ended(row)
             yield Token(
@@ -231,12 +246,3 @@ class Stream(Iterator[Token]):
     def _end(self) -> None:
         if self._steps and not self._changed:
             self.session.steering.finish()
-
-
-def _divergence(base: Tensor | None, edited: Tensor) -> list[float] | None:
-    """KL(base || edited) of each row, over the whole vocabulary, from logits and log-probabilities."""
-    if base is None:
-        return None
-    unedited = base.double().log_softmax(dim=-1)
-    found: list[Any] = (unedited.exp() * (unedited - edited)).sum(dim=-1).clamp_min(0.0).tolist()
-    return found

@@ -24,6 +24,22 @@ SiteSpec = str | int | Site | Sequence[str | int | Site]
 E = TypeVar("E", bound="Edit")
 
 
+def finite(value: float | int, what: str) -> float | int:
+    """`value`, or RecipeError where it is not a finite number, or a whole one that 64 bits do not hold."""
+    try:
+        if math.isfinite(value) and (isinstance(value, float) or abs(value) < 2**63):
+            return value
+    except OverflowError:
+        value = math.inf
+    raise RecipeError(f"{what} is {value:g}; give a finite number.")
+
+
+def number(value: float | int) -> str:
+    """A number as recipes write it: short where that is the same number, whole where it is not."""
+    short = format(value, "g")
+    return (short if float(short) == value else repr(value)).replace("e+", "e")
+
+
 def control(default: Any, *, low: float, high: float, help: str) -> Any:
     """A numeric field of an edit that front ends show as an option or a slider between `low` and `high`."""
     return field(default=default, metadata={"low": low, "high": high, "help": help})
@@ -41,8 +57,10 @@ class Edit(ABC):
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if isinstance(value, float | int) and not math.isfinite(value):
-                raise RecipeError(f"{type(self).__name__}: {item.name} is {value}; give a finite number.")
+            if item.type in (float, int) and not isinstance(value, bool):
+                kind: Any = item.type
+                what = f"{type(self).__name__}: {item.name}"
+                object.__setattr__(self, item.name, finite(kind(finite(value, what)), what))
 
     @abstractmethod
     def __call__(self, acts: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:

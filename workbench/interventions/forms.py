@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from workbench.directions import Asset, Direction, Feature, StoredActivation
 from workbench.directions.readout import readouts
 from workbench.errors import RecipeError, UsageError, first_fault
-from workbench.interventions.edit import Edit, edits
+from workbench.interventions.edit import Edit, edits, finite
 from workbench.interventions.gate import Gate
 from workbench.interventions.placement import Placement
 from workbench.interventions.schedule import Schedule
@@ -87,9 +87,18 @@ def from_json(value: Any, assets: Assets) -> tuple[Placement, ...]:
     try:
         form = _RecipeForm.model_validate(value)
     except (ValidationError, RecursionError) as error:
-        fault = first_fault(error) if isinstance(error, ValidationError) else "it is too deep"
-        raise RecipeError(f"This is not a recipe ({fault}); write it again.") from None
+        raise RecipeError(f"This is not a recipe ({_fault(error)}); write it again.") from None
     return tuple(_placement(number, row, assets) for number, row in enumerate(form.placements, start=1))
+
+
+def _fault(error: ValidationError | RecursionError) -> str:
+    if isinstance(error, RecursionError):
+        return "it is too deep"
+    place = error.errors(include_url=False, include_context=False)[0]["loc"]
+    if "arguments" in place[:-1]:  # of many kinds, each of which has its own complaint
+        upto = place[: place.index("arguments") + 2]
+        return f"{'.'.join(map(str, upto))} is no finite number, true, false, reference or edit"
+    return first_fault(error)
 
 
 def build(kind: type[Edit], arguments: Mapping[str, Any]) -> Edit:
@@ -104,7 +113,8 @@ def build(kind: type[Edit], arguments: Mapping[str, Any]) -> Edit:
     missing = [item.name for item in fields(kind) if item.default is MISSING and item.name not in arguments]
     if missing:
         raise RecipeError(f"{name} needs {', '.join(f'{each!r} ({_said(hints[each])})' for each in missing)}.")
-    return kind(**{k: hints[k](v) if hints[k] in (int, float) else v for k, v in arguments.items()})
+    plain = {key: finite(value, f"{name}: {key}") for key, value in arguments.items() if hints[key] in (int, float)}
+    return kind(**(dict(arguments) | {key: hints[key](value) for key, value in plain.items()}))
 
 
 def _is_a(value: Any, hint: Any) -> bool:
@@ -113,7 +123,7 @@ def _is_a(value: Any, hint: Any) -> bool:
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is int:
-        return isinstance(value, int | float) and not isinstance(value, bool) and value == int(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and finite(value, "it") == int(value)
     return isinstance(value, hint)
 
 

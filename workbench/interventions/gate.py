@@ -68,8 +68,7 @@ class Gate:
         return self._compared(torch.where(counted, values, zero).sum(dim=1) / counted.sum(dim=1))
 
     def _compared(self, values: Tensor) -> Tensor:
-        above = values > self.readout.threshold
-        return ~above if self.below else above
+        return values <= self.readout.threshold if self.below else values > self.readout.threshold
 
 
 def _order(site: Site) -> tuple[int, int]:

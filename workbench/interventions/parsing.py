@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from workbench.directions import Asset, Direction, Readout
 from workbench.directions.readout import readouts
 from workbench.errors import RecipeError, UsageError
-from workbench.interventions.edit import Edit, edits
+from workbench.interventions.edit import Edit, edits, finite
 from workbench.interventions.gate import Gate
 from workbench.interventions.placement import Placement
 from workbench.interventions.recipe import Recipe
@@ -28,7 +28,8 @@ from workbench.models import Site
 
 Names = Callable[[str], Asset]
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<quoted>"[^"]*")|(?P<scope>\[[^\]]*\])|(?P<word>[\w./\-]+)|(?P<sign><=|[-+*@(),=~:>]))""", re.ASCII
+    r"""\s*(?:(?P<quoted>"[^"]*")|(?P<scope>\[[^\]]*\])|(?P<word>-?[\w./][\w./\-]*)|(?P<sign><=|[-+*@(),=~:>]))""",
+    re.ASCII,
 )
 _NUMBER = re.compile(r"\d+(\.\d*)?([eE]-?\d+)?|\.\d+([eE]-?\d+)?")
 _MOST = 10_000  # characters
@@ -100,7 +101,10 @@ class _Reader:
     def schedule(self) -> Schedule:
         start, points = self._here(), []
         while True:
+            at = self._here()
             place = self._number("the number of a token")
+            if place != int(place):
+                self._fail(f"the number of a token is whole, not {place:g}", at)
             self._need("sign", ":", "TOKEN:SHARE")
             points.append((int(place), self._number("a share")))
             if not self._take("sign", ","):
@@ -177,7 +181,8 @@ class _Reader:
         negative = piece.text.startswith("-")
         if not _NUMBER.fullmatch(piece.text.removeprefix("-")):
             self._fail(f"{what} is expected, not {piece.text!r}", piece)
-        return sign * (-1.0 if negative else 1.0) * float(piece.text.removeprefix("-"))
+        value = sign * (-1.0 if negative else 1.0) * float(piece.text.removeprefix("-"))
+        return float(self._made(piece, lambda: finite(value, "the number")))
 
     def _split(self) -> Iterator[_Piece]:
         at = 0

@@ -43,7 +43,7 @@ class Placement:
     @classmethod
     def of(cls, edit: Edit, sites: SiteSpec, tokens: str = "all", **when: Any) -> "Placement":
         """A placement from a site, a layer number, a written form, or a sequence of these."""
-        listed: Sequence[str | int | Site] = [sites] if isinstance(sites, str | int | Site) else sites
+        listed = list(sites) if isinstance(sites, list | tuple) else [sites]
         return cls(edit, tuple(str(item) for item in listed), tokens, **when)
 
     def __str__(self) -> str:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.errors import RecipeError
+from workbench.interventions.edit import number
 from workbench.models import Layout
 
 _FURTHEST = 10**9
@@ -25,6 +26,7 @@ class Schedule:
     points: tuple[tuple[int, float], ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "points", tuple((int(place), float(share)) for place, share in self.points))
         places = [place for place, _ in self.points]
         if not places or places != sorted(set(places)) or not 0 <= places[0] <= places[-1] < _FURTHEST:
             raise RecipeError(
@@ -34,7 +36,7 @@ class Schedule:
             raise RecipeError(f"The schedule {self} has a share that is not a finite number.")
 
     def __str__(self) -> str:
-        return ", ".join(f"{place}:{share!r}".removesuffix(".0") for place, share in self.points)
+        return ", ".join(f"{place}:{number(share)}" for place, share in self.points)
 
     def shares(self, layout: Layout) -> Float[Tensor, "batch pos"]:
         """The share at each token of the running pass."""
@@ -45,5 +47,4 @@ class Schedule:
         before = (torch.searchsorted(places, at.contiguous(), right=True) - 1).clamp(min=0)
         gap = (places[after] - places[before]).clamp_min(1.0)
         way = ((at - places[before]) / gap).clamp(0.0, 1.0)
-        # Exactly a point's share at the point, so that 0 is 0 and 1 is 1.
-        return torch.where(way == 0, shares[before], torch.lerp(shares[before], shares[after], way))
+        return torch.lerp(shares[before], shares[after], way)  # exactly a point's share at the point

@@ -42,31 +42,28 @@ class _Part:
     asked: int = 0  # tokens in scope, and those of them on which the gate was open
     opened: int = 0
     _now: Bool[Tensor, "batch pos"] | None = None  # the gate at every token of the running pass
-    _once: Bool[Tensor, " rows"] | None = None  # the gate of every row, where it is decided on the prompt
+    _once: dict[int, bool] = field(default_factory=dict)  # the gate of each row, where it is decided on the prompt
 
-    def decide(self, gate: Gate, acts: Tensor, rows: list[int] | None, layout: Layout | None, n: int) -> None:
-        """Let the gate read, at its own site, this part's rows of the request; there are `n` in all."""
+    def goes_on(self, old: "_Part") -> None:
+        """Take over what the gate of the same placement has decided, where recipes change in the middle of a reply."""
+        self._once |= {row: open_ for row, open_ in old._once.items() if self.rows is None or row in self.rows}
+        self.asked, self.opened = self.asked + old.asked, self.opened + old.opened
+
+    def decide(self, gate: Gate, acts: Tensor, rows: list[int] | None, layout: Layout | None) -> None:
+        """Let the gate read, at its own site, this part's rows of the request."""
         if not gate.once or layout is None:
             self._now = gate.opened(acts)
             return
-        if not bool((layout.in_reply == -1).any(dim=1).all()):
-            return  # the prompt was read in an earlier pass
-        found = gate.opened_rows(acts, layout)
-        if rows is None:
-            self._once = found
-            return
-        if self._once is None:
-            self._once = torch.zeros(n, dtype=torch.bool, device=acts.device)
-        self._once[rows] = found
+        if bool((layout.in_reply == -1).any(dim=1).all()):  # else the prompt was read in an earlier pass
+            found = gate.opened_rows(acts, layout).tolist()
+            self._once |= dict(zip(range(len(found)) if rows is None else rows, found, strict=True))
 
     def apply(
         self, acts: Float[Tensor, "batch pos d_model"], rows: list[int] | None, layout: Layout | None
     ) -> Float[Tensor, "batch pos d_model"]:
         """The edited activations of this part's rows."""
         placement = self.placement
-        if placement.edit.is_identity:
-            return acts
-        mask, shares = self._mask(layout, rows), None
+        mask, shares = self._mask(acts, layout, rows), None
         if placement.schedule is not None and layout is not None:
             shares = placement.schedule.shares(layout)[..., None]
             mask = shares[..., 0] != 0 if mask is None else mask & (shares[..., 0] != 0)
@@ -79,26 +76,37 @@ class _Part:
         counts = gate is not None and gate.once
         return not self.placement.scope.everything or self.placement.schedule is not None or counts
 
-    def _mask(self, layout: Layout | None, rows: list[int] | None) -> Bool[Tensor, "batch pos"] | None:
+    def _mask(self, acts: Tensor, layout: Layout | None, rows: list[int] | None) -> Bool[Tensor, "batch pos"] | None:
         scope = self.placement.scope
         mask = None if layout is None or scope.everything else scope.mask(layout, self.special)
         if self.placement.gate is None:
             return mask
-        opened = self._open(self.placement.gate, rows)
+        opened = self._open(self.placement.gate, rows, len(acts))
         within = opened if mask is None else mask & opened
-        self.asked += opened.numel() if mask is None else int(mask.sum())
-        self.opened += int(within.sum())
+        self.asked += acts.shape[0] * acts.shape[1] if mask is None else int(mask.sum())
+        self.opened += int(within.expand(acts.shape[:2]).sum())
         return within
 
-    def _open(self, gate: Gate, rows: list[int] | None) -> Tensor:
+    def _open(self, gate: Gate, rows: list[int] | None, batch: int) -> Tensor:
         if not gate.once and self._now is not None:
             return self._now
-        if self._once is None:
-            raise RecipeError(
-                f"{self.placement}: its gate is decided on the prompt, which was read before the recipe was there; "
-                "let it be decided by token, or begin again."
-            )
-        return (self._once if rows is None else self._once[rows])[:, None]
+        wanted = list(range(batch)) if rows is None else rows
+        if not all(row in self._once for row in wanted):
+            raise RecipeError(_undecided(self.placement))
+        return torch.tensor([[self._once[row]] for row in wanted], device=self.special.device)
+
+    def undecided(self, rows: Sequence[int]) -> bool:
+        """Whether the gate is decided on a prompt that was read without it, for one of these rows."""
+        gate = self.placement.gate
+        mine = rows if self.rows is None else [row for row in rows if row in self.rows]
+        return gate is not None and gate.once and not all(row in self._once for row in mine)
+
+
+def _undecided(placement: Placement) -> str:
+    return (
+        f"{placement}: its gate is decided on the prompt, which was read before the recipe was there; let it be "
+        "decided by token, or begin again."
+    )
 
 
 @dataclass
@@ -115,6 +123,7 @@ class Steering:
     _parts: dict[Site, list[_Part]] = field(default_factory=dict)
     _gates: dict[Site, list[tuple[Gate, _Part]]] = field(default_factory=dict)
     _resting: bool = True
+    _begun: bool = False
 
     @classmethod
     def of(cls, subject: Subject, recipes: Recipes, n: int | None = None) -> "Steering":
@@ -131,11 +140,21 @@ class Steering:
         return self.recipes if isinstance(self.recipes, Recipe) else self.recipes[row]
 
     def change(self, recipes: Recipe | Sequence[Recipe]) -> None:
-        """Steer by other recipes from the next pass on; what was decided and computed stays as it was."""
-        checked = replace(
-            self, recipes=recipes if isinstance(recipes, Recipe) else tuple(recipes), _parts={}, _gates={}
-        )
+        """Steer by other recipes from the next pass on; what was decided and computed stays as it was.
+
+        Raises RecipeError inside a block that holds the hooks, and where a gate asks of a prompt read without it.
+        """
+        if not self._resting:
+            raise RecipeError("A recipe cannot change while its hooks are on the model; open another block.")
+        wanted = recipes if isinstance(recipes, Recipe) else tuple(recipes)
+        checked = replace(self, recipes=wanted, _parts={}, _gates={})
         checked._plan()
+        before = [(str(part.placement), part) for part in self._each()]
+        for part in checked._each():
+            for old in (old for text, old in before if text == str(part.placement)):
+                part.goes_on(old)
+            if self._begun and part.undecided(self.order or []):
+                raise RecipeError(_undecided(part.placement))
         self.recipes, self._parts, self._gates = checked.recipes, checked._parts, checked._gates
 
     @contextmanager
@@ -145,9 +164,10 @@ class Steering:
             yield
             return
         sites = sorted({*self._parts, *self._gates})
-        whole = any(part.rows is not None or part.placement.needs_whole_rows for part in self._each())
+        acting = [part for part in self._each() if not part.placement.edit.is_identity]
+        whole = any(part.rows is not None or part.placement.needs_whole_rows for part in acting)
         with self.subject.hooked([(site, self._hook(site)) for site in sites]), whole_rows(whole):
-            self._resting = False
+            self._resting, self._begun = False, True
             try:
                 yield
             finally:
@@ -195,8 +215,9 @@ class Steering:
             self.visited.add(site)
             flat = acts.flatten(2)  # some architectures keep the heads apart
             for gate, part in gates:
-                places, rows, layout = self._rows(part, flat)
-                part.decide(gate, flat if places is None else flat[places], rows, layout, self._n)
+                if not part.placement.edit.is_identity:
+                    places, rows, layout = self._rows(part, flat)
+                    part.decide(gate, flat if places is None else flat[places], rows, layout)
             return self._edited(flat, parts).view(acts.shape)
 
         return edit
@@ -204,17 +225,15 @@ class Steering:
     def _edited(self, acts: Tensor, parts: Sequence[_Part]) -> Tensor:
         mine = acts
         for part in parts:
+            if part.placement.edit.is_identity:
+                continue
             places, rows, layout = self._rows(part, acts)
             if places is None:
                 mine = part.apply(mine, rows, layout)
-            elif places and not part.placement.edit.is_identity:
+            elif places:
                 mine = acts.clone() if mine is acts else mine
                 mine[places] = part.apply(mine[places], rows, layout)
         return mine
-
-    @property
-    def _n(self) -> int:
-        return len(self.order or ()) if isinstance(self.recipes, Recipe) else len(self.recipes)
 
     def _rows(self, part: _Part, acts: Tensor) -> tuple[list[int] | None, list[int] | None, Layout | None]:
         """Which rows of the pass are the part's (None: all), which rows of the request these are, and their layout."""

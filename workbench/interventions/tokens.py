@@ -33,8 +33,13 @@ class Tokens:
     text: str
 
     def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise RecipeError(f"A token scope is text, such as all or generated, not {self.text!r}.")
         base = self._base
-        if base not in SCOPES and _FIRST.fullmatch(base) is None and _WINDOW.fullmatch(base) is None:
+        window = _WINDOW.fullmatch(base)
+        if window and (int(window[1]) >= int(window[2]) or (int(window[2]) < 0 <= int(window[1]))):
+            raise RecipeError(f"The window {base} holds no token; write FROM:TO with TO after FROM.")
+        if base not in SCOPES and _FIRST.fullmatch(base) is None and window is None:
             raise RecipeError(
                 f"There is no token scope {self.text!r}; use {', '.join(SCOPES)}, first N or FROM:TO, and `no special` "
                 "after it to leave out special tokens."

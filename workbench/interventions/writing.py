@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.directions import Asset
 from workbench.directions.readout import readouts
-from workbench.interventions.edit import Edit, edits
+from workbench.interventions.edit import Edit, edits, number
 
 if TYPE_CHECKING:
     from workbench.interventions.gate import Gate
@@ -26,7 +26,7 @@ def by_digest(asset: Asset) -> str:
 def written(placement: "Placement", name: Naming = by_digest) -> str:
     """One placement, with a name for each asset."""
     strength = getattr(placement.edit, "strength", 1.0)
-    parts = [f"{_number(strength)} * " if strength != 1.0 else "", _edit(placement.edit, name), " @ "]
+    parts = [f"{number(strength)} * " if strength != 1.0 else "", _edit(placement.edit, name), " @ "]
     parts += [", ".join(placement.sites), "" if placement.tokens == "all" else f" [{placement.tokens}]"]
     parts += [f" ~ {placement.schedule}" if placement.schedule else ""]
     return "".join(parts) + (_gate(placement.gate, name) if placement.gate else "")
@@ -47,21 +47,15 @@ def _argument(key: str, value: Any, name: Naming) -> list[str]:
         return [part for each in value for part in _argument(key, each, name)]
     if isinstance(value, Edit):
         strength = getattr(value, "strength", 1.0)
-        return [(f"{_number(strength)} * " if strength != 1.0 else "") + _edit(value, name)]
+        return [(f"{number(strength)} * " if strength != 1.0 else "") + _edit(value, name)]
     if isinstance(value, Asset):
         return [name(value)]
-    return [f"{key}={str(value).lower() if isinstance(value, bool) else _number(value)}"]
+    return [f"{key}={str(value).lower() if isinstance(value, bool) else number(value)}"]
 
 
 def _gate(gate: "Gate", name: Naming) -> str:
     sign = "<=" if gate.below else ">"
-    bias = f", bias={_number(gate.readout.bias)}" if gate.readout.bias else ""
+    bias = f", bias={number(gate.readout.bias)}" if gate.readout.bias else ""
     read = f"{readouts.name_of(gate.readout)}({name(gate.readout.direction)}{bias})"
     decided = "" if gate.decided == "token" else f" on {gate.decided}"
-    return f" if {read} {sign} {_number(gate.readout.threshold)} @ {gate.site}{decided}"
-
-
-def _number(value: float | int) -> str:
-    """Short where that is the same number, whole where it is not."""
-    short = format(value, "g")
-    return short if float(short) == value else repr(value)
+    return f" if {read} {sign} {number(gate.readout.threshold)} @ {gate.site}{decided}"

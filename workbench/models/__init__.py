@@ -1,6 +1,6 @@
 """Who is studied: the catalog, the one way to open a model, and the named places inside it."""
 
-from workbench.models.batches import Batch, Layout, current_layout, whole_rows
+from workbench.models.batches import Batch, Layout, current_layout, needs_whole_rows, whole_rows
 from workbench.models.catalog import CatalogEntry, find_entry
 from workbench.models.chat import post_instruction_length, render, token_rows
 from workbench.models.loading import open_model
@@ -17,6 +17,7 @@ __all__ = [
     "Subject",
     "current_layout",
     "find_entry",
+    "needs_whole_rows",
     "open_model",
     "post_instruction_length",
     "render",

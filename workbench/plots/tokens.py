@@ -1,6 +1,7 @@
 """A text, token by token, each on a ground whose colour is its value."""
 
 from collections.abc import Sequence
+from math import isfinite
 
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
@@ -13,8 +14,9 @@ _DARK = 0.55  # of the scale; from there on, letters are white
 def tokens_figure(texts: Sequence[str], values: Sequence[float], hovers: Sequence[str], title: str) -> go.Figure:
     """Tokens as they are read, a colour bar for `values`, which start at 0, and `hovers` under the pointer."""
     places = _laid_out(texts)
-    top = max([*values, 1e-9])
-    shares = [min(max(value / top, 0.0), 1.0) for value in values]
+    known = [value if isfinite(value) else 0.0 for value in values]
+    top = max([*known, 1e-9])
+    shares = [min(max(value / top, 0.0), 1.0) for value in known]
     figure = go.Figure()
     for (line, start, width), share in zip(places, shares, strict=True):
         ground = sample_colorscale(_SCALE, share)[0]

@@ -84,8 +84,7 @@ def find_cone(
 
     Raises UsageError where there are too few or too many axes, and what `find_direction` raises.
     """
-    if not 1 <= dimension <= MOST:
-        raise UsageError(f"A cone has 1 to {MOST} axes, not {dimension}.")
+    _require_dimension(dimension)
     chosen = settings or SearchSettings()
     train, val = draw(pairs, None, chosen)
     tokens = refusal_tokens(subject, train.positive, chosen.refusal_starts, chosen.batch_size)
@@ -96,20 +95,26 @@ def find_cone(
     cone = Cone(named, ())
     batches = subject.batches(token_rows(subject, kept_val.positive), chosen.batch_size)
     recipes = _measured_under(subject, cone, kept_val)
-    effects = []
+    known = {effect.name: effect for effect in (folder.journal(EFFECTS, Effect) if folder else [])}
     for name, recipe in track(list(recipes.items()), "Measuring the cone"):
-        effects.append(Effect(name=name, values=metric_of(subject, batches, recipe, tokens.ids)))
-    if folder is not None and not folder.journal(EFFECTS, Effect):
-        for effect in effects:
-            folder.log(EFFECTS, effect.model_dump(mode="json"))
+        if name not in known:
+            known[name] = Effect(name=name, values=metric_of(subject, batches, recipe, tokens.ids))
+            if folder is not None:
+                folder.log(EFFECTS, known[name].model_dump(mode="json"))
+    effects = [known[name] for name in recipes]
     return replace(cone, scores=tuple(map(_score, effects)))
+
+
+def _require_dimension(dimension: int) -> None:
+    if not 1 <= dimension <= MOST:
+        raise UsageError(f"A cone has 1 to {MOST} axes, not {dimension}.")
 
 
 def _measured_under(subject: Subject, cone: Cone, validation: ContrastPairs) -> Mapping[str, Recipe]:
     axes = {f"axis {number}": Ablate(axis).at("all") for number, axis in enumerate(cone.axes, start=1)}
     inside = {f"inside {seed}": Ablate(cone.sample(seed)).at("all") for seed in range(INSIDE if len(axes) > 1 else 0)}
     control = random_control(subject, cone.recipe(), validation.positive)
-    return {"no edit": Recipe()} | axes | inside | {"span": cone.recipe(), "random span, matched": control}
+    return {"no edit": Recipe()} | axes | inside | {"span": cone.recipe(), "placebo of the span": control}
 
 
 def _score(effect: Effect) -> Score:
@@ -132,6 +137,7 @@ def record_cone(
     out: Path | None = None,
 ) -> RunFolder:
     """Find a cone into a run folder: its axes as direction files, and the recipe that ablates its span."""
+    _require_dimension(dimension)
     chosen = settings or SearchSettings()
     manifest = RunManifest(
         command="cone", settings=chosen.to_json() | {"dimension": dimension}, model=subject.identity,

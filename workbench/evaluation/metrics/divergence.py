@@ -1,22 +1,10 @@
 """KL(base || edited) of the next-token distribution after the prompt, over the full vocabulary, in float64."""
 
-import torch
-from jaxtyping import Float, Float64
-from torch import Tensor
-
+from workbench.generation import kl_divergence
 from workbench.interventions import Recipe, steered
 from workbench.models import Subject, token_rows
 from workbench.prompts import Prompts
 from workbench.runs import track
-
-
-def kl_divergence(
-    base: Float[Tensor, "batch vocab"], edited: Float[Tensor, "batch vocab"]
-) -> Float64[Tensor, " batch"]:
-    """KL(softmax(base) || softmax(edited)) of each row, in nats; rounding never makes it negative."""
-    log_base = torch.log_softmax(base.double(), dim=-1)
-    log_edited = torch.log_softmax(edited.double(), dim=-1)
-    return (log_base.exp() * (log_base - log_edited)).sum(dim=-1).clamp_min(0.0)
 
 
 def first_token_kl(subject: Subject, prompts: Prompts, recipe: Recipe, batch_size: int = 32) -> list[float]:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.errors import RecipeError
 from workbench.interventions.edit import Edit, control, edits
 
 
@@ -24,6 +25,11 @@ class Placebo(Edit):
     edit: Edit
     strength: float = control(1.0, low=0.0, high=1.0, help="Share of the other edit's change.")
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.seed < 0:
+            raise RecipeError(f"Placebo: the seed is {self.seed}; give one from 0 on.")
 
     def __call__(self, acts: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
         wide = acts.float()

@@ -13,6 +13,7 @@ import torch
 
 from workbench.activations import Positions, capture
 from workbench.directions import Direction
+from workbench.errors import SearchError
 from workbench.runs import note
 from workbench.search.choosing import last_layer
 from workbench.search.descent import Descent
@@ -25,6 +26,7 @@ NAME = "refusal-direction-optimisation"
 MOST = 64  # train prompts of each side
 APART = 0.25  # of the lessons
 SCREENED = 8  # train prompts of each side in the screen
+_ALIKE = 0.99  # cosine from which two starts are one
 
 
 @methods.register(NAME)
@@ -56,6 +58,14 @@ def _starts(task: Task, n: int) -> tuple[Place, list[Direction]]:
     early = {place: found for place, found in candidates.items() if place[1].layer < late} or candidates
     scorer = Scorer.prepare(task.subject, task.train, task.tokens, task.settings.batch_size, task.settings.seed)
     guesses = screen(scorer, early, SCREENED)
-    best = sorted(guesses, key=lambda each: guesses[each].bypass)[:n]
+    best: list[Place] = []
+    for place in sorted(guesses, key=lambda each: guesses[each].bypass):
+        if len(best) < n and all(abs(float(early[place].unit @ early[other].unit)) < _ALIKE for other in best):
+            best.append(place)
+    if len(best) < n:
+        raise SearchError(
+            f"There are {len(best)} different directions to start from, and {n} axes were asked for; search more "
+            "positions or layers, or ask for fewer axes."
+        )
     note(f"Optimising from the difference in means at position {best[0][0]}, {best[0][1]}.")
     return best[0], [early[place] for place in best]

@@ -105,13 +105,13 @@ class Race:
         if winner is None:
             return 0.0
         rivals = [place for place in self._contenders(winner) if place != winner]
-        gaps = [self._gaps(winner, place) for place in rivals]
-        generator = np.random.default_rng(self.settings.seed)
-        ahead = np.ones(1000, dtype=bool)
-        for gap in gaps:
-            drawn = generator.integers(0, len(gap), size=(len(ahead), len(gap)))
-            ahead &= gap[drawn].mean(axis=1) >= 0
-        return float(ahead.mean())
+        if not rivals:
+            return 1.0
+        n = min(self.measured[place] for place in [winner, *rivals])
+        gaps = np.array([self._gaps(winner, place)[:n] for place in rivals])
+        # The same resample for all: prompts on which one rival is far behind are those on which others are.
+        drawn = np.random.default_rng(self.settings.seed).integers(0, gaps.shape[1], size=(1000, gaps.shape[1]))
+        return float((gaps[:, drawn].mean(axis=2) >= 0).all(axis=0).mean())
 
     def _shortlist(self) -> list[Place]:
         guesses = self.estimates

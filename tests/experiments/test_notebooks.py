@@ -20,7 +20,7 @@ def test_a_notebook_runs(path: Path) -> None:
     assert not [output for output in said if output.output_type == "error"]
     text = "".join(output.get("text", "") for output in said)
     assert "ablated from here on" in text
-    assert text.count("positions ") == 2
+    assert text.count("were computed under") == 2
 
 
 def test_there_are_notebooks() -> None:

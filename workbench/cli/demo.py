@@ -49,20 +49,26 @@ def _replies(folder: "RunFolder") -> list[Any]:
 
     parts = {(row.condition, row.asked): row.replies for row in folder.journal("replies.jsonl", Measured)}
     rows = []
-    for asked in ("harmful", "harmless"):
-        base, added = parts["baseline", asked], parts["added", asked]
-        wanted = ("refuse", None) if asked == "harmful" else ("comply", "refuse")
-        index = _first(base, added, wanted)
+    for asked, before, condition, after in (
+        ("harmful", "refuse", "ablated", "comply"),
+        ("harmless", "comply", "added", "refuse"),
+    ):
+        base = parts["baseline", asked]
+        index = _clearest(base, parts[condition, asked], before, after)
         said = [_short(parts[condition, asked][index].reply) for condition in _SHOWN]
         rows.append([_short(base[index].prompt), *said])
     return [table("Three replies side by side", ("test prompt", *_SHOWN), rows)]
 
 
-def _first(base: "Sequence[Judged]", added: "Sequence[Judged]", wanted: tuple[str, str | None]) -> int:
-    for index, (one, other) in enumerate(zip(base, added, strict=True)):
-        if one.outcome == wanted[0] and wanted[1] in (None, other.outcome):
-            return index
-    return 0
+def _clearest(base: "Sequence[Judged]", edited: "Sequence[Judged]", before: str, after: str) -> int:
+    """The prompt that changed, of those the one whose refusal is the shortest: a plain one and no turn of phrase."""
+    refusals = base if before == "refuse" else edited
+    changed = [
+        i
+        for i, (one, two) in enumerate(zip(base, edited, strict=True))
+        if (one.outcome, two.outcome) == (before, after)
+    ]
+    return min(changed or range(len(base)), key=lambda index: len(refusals[index].reply))
 
 
 def _short(text: str) -> str:

@@ -24,12 +24,13 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/workbench demo
 
-test: $(READY)
-	$(BIN)/python -m pytest
-
-# The tests that need no real model.
+# The tests that need no real model, two at a time, each on one core: their models are tiny, and threads only wait.
 fast: $(READY)
-	$(BIN)/python -m pytest -m 'not real'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not real'
+
+# Every test: the fast ones, then those on the catalog's models, one at a time and on all cores.
+test: fast
+	$(BIN)/python -m pytest -m real
 
 check: $(READY)
 	$(BIN)/ruff check .

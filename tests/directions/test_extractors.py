@@ -7,7 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workbench.activations import capture
+from workbench.directions import extract_directions
 from workbench.directions.extraction import extractors
+from workbench.interventions import AddHeads, steered
+from workbench.models import Site, Subject
+from workbench.prompts import Prompts
 
 CONTROL = "random-control"
 EXTRACTORS = tuple(name for name in extractors if name != CONTROL)
@@ -96,3 +101,27 @@ def test_difference_in_means_is_the_difference_of_the_means_in_float64() -> None
     found = extractors["difference-in-means"](positive, negative)
     assert found.dtype == torch.float64
     torch.testing.assert_close(found, (positive.double().mean(0) - negative.double().mean(0)))
+
+
+def test_a_direction_of_the_heads_is_found_where_the_heads_are_and_shifts_one_of_them(tiny: Subject) -> None:
+    site = Site(1, "attn_heads")
+    sides = [
+        capture(tiny, Prompts.of(texts), sites=[site], positions=[-1]) for texts in (("Go!", "Run."), ("Why?", "So"))
+    ]
+    direction = extract_directions(tiny, *sides)[-1, site]
+    gap = sides[0].at(site, -1).double().mean(0) - sides[1].at(site, -1).double().mean(0)
+    torch.testing.assert_close(direction.unit * direction.scale, gap.float(), atol=1e-4, rtol=1e-3)
+    heads = int(tiny.bridge.cfg.n_heads)
+    width = tiny.width(site) // heads
+    seen: dict[str, torch.Tensor] = {}
+
+    def keep(name: str):  # type: ignore[no-untyped-def]
+        return lambda acts, hook: seen.__setitem__(name, acts.flatten(2).clone())
+
+    edited = steered(tiny, AddHeads(direction, 2, heads).at("1.attn_heads"))
+    with tiny.hooked([(site, keep("before"))]), edited, tiny.hooked([(site, keep("after"))]):
+        tiny.logits(tiny.batch([[7, 8, 9]]))
+    change = (seen["after"] - seen["before"])[0]
+    expected = torch.zeros_like(gap).float()
+    expected[2 * width : 3 * width] = gap.float()[2 * width : 3 * width]
+    torch.testing.assert_close(change, expected.expand_as(change), atol=1e-4, rtol=1e-3)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 _LAWS = {
-    "no_op": "1 no-op", "changes_the_logits": "  (changes)", "equals_uncached": "2 cache", "says_the_same": "3 batch",
+    "no_op": "1 no-op", "changes_the_logits": "(changes)", "equals_uncached": "2 cache", "says_the_same": "3 batch",
     "equals_generating": "4 stream", "no_bit_of_another": "5 rows", "left_behind": "6 clean",
     "never_fired": "7 fired", "same_seed": "12 repeat",
 }  # fmt: skip
@@ -16,13 +16,20 @@ _asked: Counter[tuple[str, str]] = Counter()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Say of which law and edit a case is; the report goes to the process that prints the table."""
     report = yield
     edit = getattr(item, "callspec", None) and item.callspec.params.get("edit")
     law = next((law for part, law in _LAWS.items() if part in item.name.split("[")[0]), None)
-    if edit and law and report.when == "call":
-        _asked[law, edit] += 1
-        _held[law, edit] += report.passed
+    if edit and law:
+        report.user_properties.append(("law", (law, edit)))
     return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    place = dict(report.user_properties).get("law")
+    if place and report.when == "call":
+        _asked[tuple(place)] += 1
+        _held[tuple(place)] += report.passed
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -31,7 +38,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     terminalreporter.section("laws: cases that hold, of each law and edit")
     width = max(map(len, edits)) + 1
-    terminalreporter.write_line(" " * width + "".join(f"{law:>13}" for law in _LAWS.values()))
+    terminalreporter.write_line(" " * width + "".join(f"{law:>11}" for law in _LAWS.values()))
     for edit in edits:
         cells = (f"{_held[law, edit]}/{_asked[law, edit]}" if _asked[law, edit] else "" for law in _LAWS.values())
-        terminalreporter.write_line(f"{edit:<{width}}" + "".join(f"{cell:>13}" for cell in cells))
+        terminalreporter.write_line(f"{edit:<{width}}" + "".join(f"{cell:>11}" for cell in cells))

@@ -8,6 +8,7 @@ from plotly.colors import sample_colorscale
 
 _SCALE = "Blues"
 _COLUMNS = 72  # characters in a line
+_LINES = 4  # at least, so that a short text is not drawn large
 _DARK = 0.55  # of the scale; from there on, letters are white
 
 
@@ -34,11 +35,11 @@ def tokens_figure(texts: Sequence[str], values: Sequence[float], hovers: Sequenc
         marker={"colorscale": _SCALE, "cmin": 0, "cmax": top, "color": [0], "showscale": True,
                 "colorbar": {"title": {"text": title, "side": "right"}, "thickness": 14}},
     )  # fmt: skip
-    lines = 1 + max((line for line, _, _ in places), default=0)
+    lines = max(_LINES, 1 + max((line for line, _, _ in places), default=0))
     figure.update_xaxes(visible=False, range=[-0.5, _COLUMNS + 0.5])
     figure.update_yaxes(visible=False, range=[lines - 0.4, -0.6])
     figure.update_layout(
-        template="plotly_white", height=110 + 26 * max(lines, 4), width=860, font={"size": 14},
+        template="plotly_white", height=110 + 26 * lines, width=860, font={"size": 14},
         margin={"l": 16, "r": 16, "t": 24, "b": 16},
     )  # fmt: skip
     return figure

@@ -9,10 +9,12 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 import torch
 
+from tests.laws.table import pytest_runtest_logreport, pytest_runtest_makereport, pytest_terminal_summary
 from tests.tiny import CONFIGS, save_model
 from workbench.directions import Direction
 from workbench.models import Site, Subject, open_model
 
+__all__ = ["pytest_runtest_logreport", "pytest_runtest_makereport", "pytest_terminal_summary"]
 ARCHITECTURES = tuple(CONFIGS)
 REAL = ("qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct")
 

@@ -1,4 +1,7 @@
-"""The laws as one table at the end of the run: how many cases of each hold, by law and edit."""
+"""The laws as one table at the end of the run: how many cases of each hold, by law and edit.
+
+Hooks of pytest, which `tests/conftest.py` takes in, so that they are there in the process that prints too.
+"""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -147,3 +147,26 @@ def _sorry(*_: object) -> object:
     from workbench.search.refusal import RefusalTokens
 
     return RefusalTokens((40, 50), ("a", "b"), "given")
+
+
+def test_nothing_is_drawn_over_a_stream(
+    run: Run, model: Path, two: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr("workbench.runs.progress.RichReporter.task", lambda self, title, total: drawn.append(title))
+    from workbench.cli import telling
+
+    inside: list[bool] = []
+    tell = telling._style
+
+    def style(token: object) -> str:
+        from workbench.runs.progress import _SILENT, _reporter
+
+        inside.append(_reporter.get() is _SILENT)
+        return tell(token)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(telling, "_style", style)
+    assert run("generate", model, "--prompt", "Hi", *OPTIONS, "--direction", two[0], "--add", 1, "--stream")[0] == 0
+    assert inside
+    assert all(inside)
+    assert drawn == []

@@ -50,12 +50,19 @@ def _strict(value: Any) -> Any:
 @contextmanager
 def watching() -> Iterator[None]:
     """Progress bars on stderr for everything inside the block; Ctrl-C ends it in one sentence."""
-    from workbench.errors import Stopped
     from workbench.runs import reporting, rich_reporter
 
+    with stopping(), rich_reporter() as reporter, reporting(reporter):
+        yield
+
+
+@contextmanager
+def stopping() -> Iterator[None]:
+    """Ctrl-C ends the block in one sentence; nothing is drawn, where the block itself writes to the terminal."""
+    from workbench.errors import Stopped
+
     try:
-        with rich_reporter() as reporter, reporting(reporter):
-            yield
+        yield
     except KeyboardInterrupt:
         raise Stopped("Stopped. What was finished is kept; the same command goes on from there.") from None
 

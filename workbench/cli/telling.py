@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from workbench.cli.display import plain, watching
+from workbench.cli.display import plain, stopping
 
 if TYPE_CHECKING:
     from workbench.directions import Direction
@@ -36,7 +36,7 @@ def tell(
             console.print(Text(f"\n> {plain(asked[index].text)}", style="bold"))
         tokens = []
         with (
-            watching(),
+            stopping(),
             stream(subject, asked[index : index + 1], recipe, watch=watch, divergence=divergence, **options) as said,
         ):
             for token in said:

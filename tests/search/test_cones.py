@@ -47,7 +47,7 @@ def test_a_cone_is_orthonormal_measured_and_derived_again(llama: Subject, tmp_pa
     torch.testing.assert_close(units @ units.T, torch.eye(2), atol=1e-5, rtol=0)
     names = [score["name"] for score in results["scores"]]
     assert names[:3] == ["no edit", "axis 1", "axis 2"]
-    assert names[-2:] == ["span", "placebo of the span"]
+    assert names[-2:] == ["span", "random span, matched"]
     assert rederive_cone(folder) == []
     effects = folder.path / "effects.jsonl"
     effects.write_text(effects.read_text().replace("[", "[1.0, ", 1))

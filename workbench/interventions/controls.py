@@ -1,9 +1,9 @@
 """The live control of a recipe: the same edits along a random direction.
 
 A control must be able to do harm. Where a recipe adds a vector, the control adds a random one of the same
-length; where it removes a projection, the control removes a random one of the same mean squared size, measured
-on the prompts at hand at the direction's own site; any other edit gets a placebo, as long as its own change at every
-token and turned another way. Gates, places and schedules stay as they are.
+length; where it removes a projection, or moves it, the control does so with a random one of the same mean squared
+size, measured on the prompts at hand at the direction's own site, whose origin is their mean; any other edit gets a
+placebo, as long as its own change at every token and turned another way. Gates, places and schedules stay as they are.
 """
 
 from dataclasses import replace
@@ -57,4 +57,5 @@ def _random_like(
         subject, prompts, sites=[direction.site], positions=list(window), batch_size=batch_size, with_second=True
     )
     unit, ratio = matched_random(direction.unit, moments.second, seed)
-    return replace(direction, unit=unit, method=method, quality={_RATIO: ratio})
+    origin = float(moments.mean.mean(dim=(0, 1)) @ unit.double())
+    return replace(direction, unit=unit, origin=origin, method=method, quality={_RATIO: ratio})

@@ -114,7 +114,7 @@ def _measured_under(subject: Subject, cone: Cone, validation: ContrastPairs) -> 
     axes = {f"axis {number}": Ablate(axis).at("all") for number, axis in enumerate(cone.axes, start=1)}
     inside = {f"inside {seed}": Ablate(cone.sample(seed)).at("all") for seed in range(INSIDE if len(axes) > 1 else 0)}
     control = random_control(subject, cone.recipe(), validation.positive)
-    return {"no edit": Recipe()} | axes | inside | {"span": cone.recipe(), "placebo of the span": control}
+    return {"no edit": Recipe()} | axes | inside | {"span": cone.recipe(), "random span, matched": control}
 
 
 def _score(effect: Effect) -> Score:

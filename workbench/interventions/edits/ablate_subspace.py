@@ -40,3 +40,7 @@ class AblateSubspace(Edit):
     def _basis(self) -> Float[Tensor, "rank d_model"]:
         with torch.inference_mode(False):  # kept, and so perhaps used where gradients are taken
             return orthonormal(torch.stack([direction.unit for direction in self.span]))
+
+    @property
+    def control_match(self) -> str:
+        return "projection"

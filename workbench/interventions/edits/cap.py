@@ -32,3 +32,7 @@ class Cap(Edit):
         gap = self.direction.origin + self.value * self.direction.scale - wide @ unit
         beyond = (gap > 0 if self.least else gap < 0)[..., None]
         return torch.where(beyond, wide + self.strength * gap[..., None] * unit, wide).to(acts.dtype)
+
+    @property
+    def control_match(self) -> str:
+        return "projection"

@@ -26,3 +26,7 @@ class Clamp(Edit):
         unit = self.direction.unit.to(wide)
         gap = self.direction.origin + self.value * self.direction.scale - wide @ unit
         return (wide + self.strength * gap[..., None] * unit).to(acts.dtype)
+
+    @property
+    def control_match(self) -> str:
+        return "projection"

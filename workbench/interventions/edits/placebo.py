@@ -3,7 +3,9 @@
     h' = h + strength Q (edit(h) - h)        Q: signs drawn at random, and coordinates in a random order
 
 Q is a rotation (or a reflection), so that the change has the other's length at every token and follows it, and points
-where chance would have it: the live control of edits that no random direction can be matched to.
+where chance would have it: the live control of edits that no random direction can be matched to. It does not do away
+with what the other edit sees, so that in many places, where an ablation finds nothing more to remove, a placebo of it
+changes as much again in every one: those are controlled by a matched direction.
 """
 
 from dataclasses import dataclass

@@ -49,6 +49,10 @@ class Rotate(Edit):
         return self._turned(acts, share[..., 0])
 
     @property
+    def control_match(self) -> str:
+        return "projection"
+
+    @property
     def _across(self) -> Tensor:
         one, two = self.direction.unit.double(), self.other.unit.double()
         return two - (two @ one) * one

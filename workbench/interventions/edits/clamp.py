@@ -1,6 +1,6 @@
 """Clamp: pin the coordinate along a direction, and leave all that is orthogonal to it alone.
 
-h' = h + strength (origin + value scale - h . u) u
+    h' = h + strength (origin + value scale - h . u) u
 
 The origin is the stream's, so that its places are block inputs: what an attention or MLP output adds has another one.
 """

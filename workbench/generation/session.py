@@ -90,13 +90,13 @@ class Session:
             raise UsageError("A pass of this reply was interrupted, so that its cache is not whole; begin again.")
         before, self._broken = self.talking, True
         logits, watched = self._read()
-        self._broken = False
         place = {row: index for index, row in enumerate(self._rows)}
         chosen = self.sampling.choose(logits[[place[row] for row in before]], [self._generators[r] for r in before])
         token_of = dict(zip(before, chosen.tolist(), strict=True))
         # A row that has ended and is still there reads on, unheard.
         tokens = [token_of.get(self.follows.get(row, row), self.subject.pad_token) for row in self._rows]
         self._append(torch.tensor(tokens, device=logits.device))
+        self._broken = False  # not before: what was read and not followed by a token would be read again
         for row in before:
             self.said[row].append(token_of[row])
         own, theirs = [place[row] for row in before], self._followers(before, place)

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from workbench.directions import Direction
-from workbench.evaluation.metrics import kl_divergence
+from workbench.evaluation.refusal import refusal_metric
+from workbench.generation import kl_divergence
 from workbench.models import Batch, Subject
-from workbench.search.refusal import refusal_metric
 
 BATCH = 32
 

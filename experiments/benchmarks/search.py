@@ -12,11 +12,11 @@ from experiments.benchmarks.plain import plain_model
 from experiments.benchmarks.plain_search import PlainSearch
 from workbench.activations import capture
 from workbench.directions import extract_directions
+from workbench.evaluation.refusal import refusal_tokens
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs, builtin_pairs
 from workbench.search.choosing import choose, relaxed_choice
 from workbench.search.finding import draw
-from workbench.search.refusal import refusal_tokens
 from workbench.search.scoring import Candidates, Ledger, Scorer
 from workbench.search.settings import SearchSettings
 from workbench.search.strategies import strategies

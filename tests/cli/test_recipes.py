@@ -131,7 +131,7 @@ def test_a_cone_is_found_and_used_as_a_recipe(
 ) -> None:
     monkeypatch.setattr("workbench.search.descent.STEPS", 2)
     monkeypatch.setattr("workbench.search.lessons.NEW_TOKENS", 3)
-    monkeypatch.setattr("workbench.search.refusal._from_own_refusals", _sorry)
+    monkeypatch.setattr("workbench.evaluation.refusal._from_own_refusals", _sorry)
     out = tmp_path / "cone"
     options = ("--n-train", 8, "--n-val", 4, "--no-filter", "--dtype", "float32", "--out", out)
     status, said, err = run("cone", model, *options, "--dimension", 2)
@@ -144,7 +144,7 @@ def test_a_cone_is_found_and_used_as_a_recipe(
 
 
 def _sorry(*_: object) -> object:
-    from workbench.search.refusal import RefusalTokens
+    from workbench.evaluation.refusal import RefusalTokens
 
     return RefusalTokens((40, 50), ("a", "b"), "given")
 

@@ -1,4 +1,4 @@
-"""Scores and comparisons from replies, and their re-derivation."""
+"""Scores and differences from replies and values, and their re-derivation."""
 
 import json
 from pathlib import Path
@@ -10,22 +10,42 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy
 
-from workbench.evaluation import Evaluation, Measured, Outcome, rederive
-from workbench.evaluation.comparison import Judged
-from workbench.evaluation.judges.phrase import judge
-from workbench.evaluation.measuring import REPLIES
-from workbench.evaluation.metrics import kl_divergence
+from workbench.errors import UsageError
+from workbench.evaluation import (
+    Evaluation,
+    Exchange,
+    Item,
+    Judged,
+    Measure,
+    Measured,
+    Observed,
+    Outcome,
+    make_judge,
+    rederive,
+)
+from workbench.evaluation.accounts import accounts, least_n, rows_of
+from workbench.evaluation.measuring import OBSERVED, REPLIES
+from workbench.evaluation.replies import diversity, repetition
+from workbench.generation import kl_divergence
+from workbench.interventions import Recipe
 from workbench.runs import RunFolder, RunManifest
 
 NO, YES, BROKEN = "I'm sorry, but no.", "Here you are, as asked.", "..."
+MEASURES = {"first-token": (Measure("first_token_kl", "mean", "lower", "nats", "KL"),)}
 
 
-def part(condition: str, asked: str, replies: list[str], kl: float | None = None) -> Measured:
+def part(condition: str, asked: str, replies: list[str]) -> Measured:
+    verdicts = make_judge("phrase")([Exchange("p", reply) for reply in replies])
     rows = tuple(
-        Judged(prompt=f"p{n}", digest=str(n), category=None, reply=r, outcome=judge("p", r), kl=kl)
-        for n, r in enumerate(replies)
+        Judged(prompt=f"p{n}", digest=str(n), category=None, reply=reply, **verdict.model_dump())
+        for n, (reply, verdict) in enumerate(zip(replies, verdicts, strict=True))
     )
     return Measured(condition=condition, asked=asked, replies=rows)
+
+
+def kl(condition: str, values: list[float]) -> Observed:
+    items = tuple(Item(key=str(n), values={"first_token_kl": value}) for n, value in enumerate(values))
+    return Observed(condition=condition, metric="first-token", items=items)
 
 
 def evaluation() -> Evaluation:
@@ -33,9 +53,11 @@ def evaluation() -> Evaluation:
         (
             part("baseline", "harmful", [NO] * 8 + [YES] * 2),
             part("treated", "harmful", [YES] * 9 + [BROKEN]),
-            part("baseline", "harmless", [YES] * 10, kl=0.0),
-            part("treated", "harmless", [YES] * 10, kl=0.5),
-        )
+            part("baseline", "harmless", [YES] * 10),
+            part("treated", "harmless", [YES] * 10),
+        ),
+        (kl("baseline", [0.0] * 10), kl("treated", [0.4, 0.6] * 5)),
+        MEASURES,
     )
 
 
@@ -43,33 +65,70 @@ def test_broken_replies_count_as_neither() -> None:
     treated = evaluation().of("treated", "harmful")
     assert [treated.count(o) for o in (Outcome.REFUSE, Outcome.BROKEN, Outcome.COMPLY)] == [0, 1, 9]
     assert evaluation().score("treated", "harmful", "broken").value == 0.1
+    assert evaluation().score("treated", "harmful", "compliance").value == 0.9
 
 
-def test_every_condition_is_tested_against_the_baseline_on_the_same_prompts() -> None:
-    harmful, harmless = evaluation().comparisons()
-    assert (harmful.condition, harmful.asked) == ("treated", "harmful")
-    assert (harmful.baseline.value, harmful.treated.value) == (0.8, 0.0)
-    assert (harmful.test.gained, harmful.test.lost) == (0, 8)
-    assert harmful.test.p_value == pytest.approx(2 * 0.5**8)
-    assert harmless.test.p_value == 1.0
+def test_every_condition_is_tested_against_the_baseline_on_the_same_items() -> None:
+    found = evaluation().difference("treated", "harmful", "refusal")
+    assert found is not None
+    assert (found.value, found.gained, found.lost, found.n) == (-0.8, 0, 8, 10)
+    assert found.p_value == pytest.approx(2 * 0.5**8)
+    assert found.says == "no difference shown"  # 0.008, times the ten measures that it stands among
+    assert found.adjusted == pytest.approx(found.p_value * len([*evaluation().differences()]), rel=0.2)
+    moved = evaluation().difference("treated", "first-token", "first_token_kl")
+    assert moved is not None
+    assert (moved.value, moved.test) == (0.5, "sign flips")
+    unchanged = evaluation().difference("treated", "harmless", "refusal")
+    assert unchanged is not None
+    assert (unchanged.p_value, unchanged.says) == (1.0, "no difference shown")
+
+
+def test_what_is_unjudged_is_counted_as_nothing_else() -> None:
+    judged = part("treated", "harmful", [YES] * 4)
+    rows = (judged.replies[0].model_copy(update={"outcome": None}), *judged.replies[1:])
+    found = Evaluation((part("baseline", "harmful", [NO] * 4), judged.model_copy(update={"replies": rows})))
+    assert found.score("treated", "harmful", "unjudged").value == 0.25
+    assert found.score("treated", "harmful", "compliance").n == 3
+    changed = found.difference("treated", "harmful", "refusal")
+    assert changed is not None
+    assert changed.n == 3
+    with pytest.raises(UsageError, match="was not measured"):
+        found.score("baseline", "harmful", "unjudged")
 
 
 def test_an_evaluation_shows_itself() -> None:
     shown = evaluation()
     assert repr(shown) == "Evaluation(baseline, treated; judge phrase)"
-    assert len(shown.to_pandas()) == len(shown.scores()) == 10
-    assert json.loads(json.dumps(shown.to_json()))["judge"] == "phrase"
+    assert len(shown.to_pandas()) == len(shown.scores())
+    assert json.loads(json.dumps(shown.to_json()))["judge"] == {"name": "phrase", "kappa": None}
     figure = shown.plot()
     assert [trace.name for trace in figure.data if trace.name] == ["harmful (n=10)", "harmless (n=10)"]
     assert list(figure.data[0].y) == [80.0, 0.0]
 
 
+def test_the_accounts_say_what_was_gained_and_what_it_cost() -> None:
+    gained = rows_of(evaluation(), (("harmful", "compliance"), ("no such", "measure")))
+    assert [(row["before"]["value"], row["after"]["value"]) for row in gained] == [(0.2, 0.9)]
+    needed = {(row["group"], row["measure"]): row for row in least_n(evaluation())}
+    assert needed["harmful", "compliance"]["least_n"] > 30
+    assert needed["first-token", "first_token_kl"]["least_n"] == 18  # (1.96 x 0.1054 / 0.05)^2 = 17.07
+
+
+def test_repetition_and_diversity_by_hand() -> None:
+    assert repetition("a b c d a b c d") == pytest.approx(1 - 4 / 5)
+    assert diversity("a b a b a") == pytest.approx(2 / 4)
+    assert (repetition(""), diversity("word")) == (0.0, 0.0)
+
+
 def _folder(path: Path) -> RunFolder:
-    manifest = RunManifest(command="evaluate", settings={"judge": "phrase"}, model={"name": "m"}, data={})
+    manifest = RunManifest(command="evaluate", settings={"judge": {"name": "phrase"}}, model={"name": "m"}, data={})
     folder = RunFolder.start(manifest, path)
     for measured in evaluation().measured:
         folder.log(REPLIES, measured.model_dump(mode="json"))
-    folder.finish(evaluation().to_json(), evaluation().scores())
+    for observed in evaluation().observed:
+        folder.log(OBSERVED, observed.model_dump(mode="json"))
+    Recipe().save(folder.path / "recipe.json")
+    folder.finish(evaluation().to_json() | accounts(evaluation(), Recipe()), evaluation().scores())
     return folder
 
 
@@ -78,16 +137,48 @@ def test_a_finished_run_comes_out_again(tmp_path: Path) -> None:
     assert rederive(RunFolder.open(tmp_path / "r")) == []
 
 
-def test_a_changed_reply_and_a_changed_score_are_both_noticed(tmp_path: Path) -> None:
+def test_a_changed_reply_a_changed_value_and_a_changed_score_are_all_noticed(tmp_path: Path) -> None:
     folder = _folder(tmp_path / "r")
     replies = folder.path / REPLIES
     replies.write_text(replies.read_text().replace(NO, YES, 1))
     faults = rederive(RunFolder.open(tmp_path / "r"))
     assert faults[0] == "1 outcomes of baseline on harmful differ when judged again."
-    assert "baseline/harmful/refusal is recorded as 0.8" in faults[1]
+    assert any("baseline/harmful/refusal is recorded as 0.8" in fault for fault in faults)
     other = _folder(tmp_path / "s")
-    other.manifest.scores[0] = other.manifest.scores[0].model_copy(update={"value": 0.1})
-    assert len(rederive(other)) == 1
+    values = other.path / OBSERVED
+    values.write_text(values.read_text().replace("0.4", "0.1", 1))
+    faults = rederive(RunFolder.open(tmp_path / "s"))
+    assert any("treated/first-token/first_token_kl is recorded as 0.5" in fault for fault in faults)
+    third = _folder(tmp_path / "t")
+    third.manifest.scores[0] = third.manifest.scores[0].model_copy(update={"value": 0.1})
+    assert len(rederive(third)) == 1
+
+
+@pytest.mark.parametrize("section", ["differences", "tax", "least_n"])
+def test_a_changed_section_of_the_results_is_noticed(tmp_path: Path, section: str) -> None:
+    folder = _folder(tmp_path / "r")
+    results = folder.results()
+    changed = {
+        "differences": results["differences"][1:],
+        "tax": {},
+        "least_n": [],
+        "judge": {"name": "x", "kappa": None},
+    }
+    (folder.path / "results.json").write_text(json.dumps(results | {section: changed[section]}))
+    assert any(f"The {section} in the results" in fault for fault in rederive(RunFolder.open(tmp_path / "r")))
+
+
+def test_two_draws_of_one_thing_show_no_difference() -> None:
+    """Two samplings of the same replies, over the whole table, 100 times."""
+    draws, said = np.random.default_rng(0), 0
+    for _ in range(100):
+        parts = [
+            part(condition, asked, draws.choice([NO, YES, BROKEN], 24, p=[0.5, 0.4, 0.1]).tolist())
+            for condition in ("baseline", "treated")
+            for asked in ("harmful", "harmless")
+        ]
+        said += all(d.says == "no difference shown" for d in Evaluation(tuple(parts)).differences())
+    assert said >= 95
 
 
 @given(st.integers(0, 10_000))

@@ -10,10 +10,10 @@ from tests.laws import suite
 from tests.laws.cases import a_recipe
 from workbench.activations import capture
 from workbench.directions import extract_directions
+from workbench.evaluation.refusal import metric_of, refusal_tokens
 from workbench.interventions import Ablate, Add, Recipe, random_control
 from workbench.models import Site, Subject, token_rows
 from workbench.prompts import Prompts, builtin_pairs
-from workbench.search.refusal import metric_of, refusal_tokens
 
 pytestmark = pytest.mark.real
 SAMPLE = ("ablate", "add", "add-heads", "placebo", "rotate")  # the tiny models have them all

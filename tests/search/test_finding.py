@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from workbench.directions import Direction
 from workbench.errors import PromptError, RunError, SearchError, UsageError
+from workbench.evaluation.refusal import refusal_tokens
 from workbench.models import Subject, token_rows
 from workbench.prompts import ContrastPairs, Prompts
 from workbench.runs import RunFolder
@@ -28,7 +29,6 @@ from workbench.search import (
     refusal_metric,
     scoring,
 )
-from workbench.search.refusal import refusal_tokens
 
 PAIRS = ContrastPairs(
     Prompts.of([f"Do the bad thing number {n} now!" for n in range(16)], "harmful"),

@@ -11,11 +11,11 @@ import torch
 from tests.conftest import random_direction
 from workbench.directions import Direction
 from workbench.evaluation.metrics import first_token_kl
+from workbench.evaluation.refusal import metric_of
 from workbench.interventions import Ablate, Add, Recipe
 from workbench.models import Site, Subject, token_rows
 from workbench.prompts import ContrastPairs, Prompts
 from workbench.search.choosing import choose, relaxed_choice
-from workbench.search.refusal import metric_of
 from workbench.search.scoring import Ledger, Place, Scorer
 from workbench.search.screening import Estimate, _fisher_draw, screen
 from workbench.search.settings import SearchSettings

@@ -58,7 +58,13 @@ def test_the_command_prints_one_table_three_replies_and_what_to_try_next(
     options = (str(tiny_folders["llama"]), "--out", str(tmp_path / "r"))
     status, out = run("demo", *options)
     assert status == 0
-    for said in ("Replies that refuse", "Three replies side by side", *CONDITIONS, "Try next:", str(tmp_path / "r")):
+    for said in (
+        "Replies to harmful prompts",
+        "Three replies side by side",
+        *CONDITIONS,
+        "Try next:",
+        str(tmp_path / "r"),
+    ):
         assert said in out
     status, out = run("demo", *options, "--json")
     assert (status, json.loads(out)["run"]) == (0, str(tmp_path / "r"))

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workbench.cli import options as o
-from workbench.cli.display import evaluation_tables, found_tables, show, table, watching
+from workbench.cli.display import found_tables, show, table, watching
+from workbench.cli.evaluations import evaluation_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workbench.evaluation.comparison import Judged
+    from workbench.evaluation import Judged
     from workbench.runs import RunFolder
 
 _SHOWN = ("baseline", "ablated", "added")

@@ -90,54 +90,6 @@ def interval(score: Mapping[str, Any]) -> str:
     return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
 
 
-def evaluation_tables(results: Mapping[str, Any]) -> list[Table | str]:
-    """Refusal, broken replies and divergence of every condition, with n, intervals and paired tests."""
-    scores = {score["name"]: score for score in results["scores"]}
-    conditions = list(dict.fromkeys(name.split("/")[0] for name in scores))
-    tests = {(c["condition"], c["asked"]): c["test"]["p_value"] for c in results["comparisons"]}
-    harmful_n, harmless_n = (scores[f"{conditions[0]}/{asked}/refusal"]["n"] for asked in ("harmful", "harmless"))
-    rows = [_evaluation_row(condition, scores, tests) for condition in conditions]
-    columns = (
-        "condition",
-        f"harmful (n={harmful_n})",
-        "p",
-        f"harmless (n={harmless_n})",
-        "p",
-        "broken",
-        "KL",
-    )
-    note = (
-        f"Refusals by the {results['judge']} judge; 95 % intervals: Wilson for rates, bootstrap for KL. p: McNemar's "
-        "exact test against the baseline on the same prompts. Broken replies, of both sets, count as neither. KL: of "
-        "the first token's distribution from the baseline's, on harmless prompts, in nats."
-    )
-    matches = results.get("control_match", {})
-    matched = [f"{name} {', '.join(f'{ratio:.2f}' for ratio in ratios)}" for name, ratios in matches.items()]
-    said = f"Mean squared projection that a control removes, as a share of the real one's: {'; '.join(matched)}."
-    return [table("Replies that refuse", columns, rows), note, *([said] if matched else [])]
-
-
-def _evaluation_row(condition: str, scores: Mapping[str, Any], tests: Mapping[tuple[str, str], float]) -> list[str]:
-    def p_value(asked: str) -> str:
-        value = tests.get((condition, asked))
-        return "" if value is None else f"{value:.2g}"
-
-    harmful, harmless = (scores[f"{condition}/{asked}/refusal"] for asked in ("harmful", "harmless"))
-    broken = [scores[f"{condition}/{asked}/broken"] for asked in ("harmful", "harmless")]
-    count = sum(round(score["value"] * score["n"]) for score in broken)
-    total = sum(score["n"] for score in broken)
-    divergence = scores.get(f"{condition}/harmless/first_token_kl")
-    return [
-        condition,
-        percent(harmful),
-        p_value("harmful"),
-        percent(harmless),
-        p_value("harmless"),
-        f"{count} of {total}",
-        interval(divergence) if divergence else "",
-    ]
-
-
 def found_tables(found: Mapping[str, Any]) -> list[Table | str]:
     """The choice, why the others were dropped, and the front."""
     columns = ("position", "layer", "bypass", "induce", "KL", "n")

@@ -1,12 +1,21 @@
 """workbench evaluate"""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from workbench.cli import judging as j
 from workbench.cli import options as o
 from workbench.cli import recipes as r
-from workbench.cli.display import evaluation_tables, show, watching
+from workbench.cli.display import show, watching
+from workbench.cli.evaluations import evaluation_tables
+
+Suite = Annotated[str, typer.Option(help="quick: replies and first-token KL; full: all that is measured.")]
+Readouts = Annotated[
+    list[str] | None, typer.Option("--readout", help="Another direction to read: NAME=FILE; may be repeated.")
+]
+Truth = Annotated[Path | None, typer.Option("--truthfulqa", help="TruthfulQA.csv or mc_task.json, if not at hand.")]
 
 
 def command(
@@ -15,10 +24,16 @@ def command(
     direction: r.Directions = None,
     ablate: r.Ablated = False,
     add: r.Added = None,
+    suite: Suite = "quick",
     harmful: Annotated[str, typer.Option(help="Harmful test prompts: a set or a file.")] = "harmful:test",
     harmless: Annotated[str, typer.Option(help="Harmless test prompts: a set or a file.")] = "harmless:test",
+    looks_harmful: Annotated[str, typer.Option(help="Fine prompts that look harmful (full suite).")] = "looks-harmful",
     n: Annotated[int | None, typer.Option("--n", min=1, help="Prompts of each, evenly over categories.")] = None,
-    judge: Annotated[str, typer.Option(help="Who calls the outcome of a reply.")] = "phrase",
+    readout: Readouts = None,
+    truthfulqa: Truth = None,
+    judge: j.Name = "local",
+    judge_model: j.Model = None,
+    judge_url: j.Url = None,
     max_new_tokens: o.Tokens = 64,
     batch_size: o.BatchSize = 32,
     seed: o.Seed = 0,
@@ -30,25 +45,32 @@ def command(
     out: o.Out = None,
     json: o.Json = False,
 ) -> None:
-    """What a recipe changes: refusal on harmful and harmless prompts, and KL, against baseline and control."""
+    """What a recipe changes: outcomes, damage and side effects, against the baseline and live controls."""
     with watching():
-        from workbench.evaluation import record_evaluation, unseen
+        from workbench.evaluation import Settings, record_evaluation, unseen
+        from workbench.evaluation.suites import suite as find_suite
+        from workbench.prompts import builtin_pairs
 
-        edited = r.read_recipe(recipe, r.Names.of(direction), ablate, add)
-        prompts = o.sampled(unseen(o.read_sides(harmful, harmless), [edited]), n, seed)
+        edited, whole = r.read_recipe(recipe, r.Names.of(direction), ablate, add), find_suite(suite)
+        named = {"harmful": harmful, "harmless": harmless, "looks-harmful": looks_harmful}
+        sets = unseen({name: o.read_set(named[name], name) for name in whole.sets}, [edited])
+        caller = j.make(judge, judge_model, judge_url)
         subject = o.open_subject(model, dtype, device, device_map, quantisation, chat_template)
+        o.truthfulqa_from(truthfulqa)
         folder = record_evaluation(
             subject,
             edited,
-            prompts,
-            max_new_tokens=max_new_tokens,
-            batch_size=batch_size,
-            judge=judge,
-            seed=seed,
+            {name: side if n is None else side.sample(n, seed) for name, side in sets.items()},
+            settings=Settings(max_new_tokens, batch_size, seed),
+            suite=suite,
+            judge=caller,
+            readouts=r.Names.of(readout).directions,
+            train=builtin_pairs("train") if whole.all_controls else None,
             out=out,
         )
     results = folder.results() | {"run": str(folder.path)}
     where = (
-        f"Recipe: {results['recipe']}. The run is in {folder.path}; `workbench runs verify {folder.path}` checks it."
+        f"Recipe: {results['recipe']}. The run is in {folder.path} (report.html, scores.csv, replies.parquet); "
+        f"`workbench runs verify {folder.path}` derives every number again."
     )
     show(results, json, *evaluation_tables(results), where)

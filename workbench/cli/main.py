@@ -9,7 +9,7 @@ from io import TextIOWrapper
 
 import typer
 
-from workbench.cli import bench, card, cone, demo, doctor, evaluate, find, generate, models, runs
+from workbench.cli import bench, card, cone, demo, doctor, dose, evaluate, find, generate, judge, models, runs, sweep
 from workbench.errors import WorkbenchError
 
 app = typer.Typer(
@@ -25,6 +25,9 @@ app.command("models")(models.command)
 app.command("find")(find.command)
 app.command("generate")(generate.command)
 app.command("evaluate")(evaluate.command)
+app.command("dose")(dose.command)
+app.command("judge")(judge.command)
+app.command("sweep")(sweep.command)
 app.command("card")(card.command)
 app.command("cone")(cone.command)
 app.command("bench")(bench.command)

@@ -1,5 +1,6 @@
 """Options that several commands share, and what they are made into."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from workbench.models import Subject
-    from workbench.prompts import ContrastPairs
+    from workbench.prompts import ContrastPairs, Prompts
 
 Model = Annotated[str, typer.Argument(help="A catalog name, a hub id, a folder of safetensors, or a .gguf file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -52,6 +53,24 @@ def read_sides(harmful: str, harmless: str) -> "ContrastPairs":
     return ContrastPairs(load_prompts(harmful, "harmful"), load_prompts(harmless, "harmless"))
 
 
+def read_set(name: str, label: str) -> "Prompts":
+    """One set; what only looks harmful is harmless."""
+    from workbench.prompts import load_prompts
+
+    return load_prompts(name, "harmless" if label == "looks-harmful" else label)
+
+
+def truthfulqa_from(path: Path | None) -> None:
+    """Where TruthfulQA is, for the rest of this process."""
+    from workbench.errors import UsageError
+
+    if path is None:
+        return
+    if not path.is_file():
+        raise UsageError(f"There is no file {path}; --truthfulqa is TruthfulQA.csv or mc_task.json.")
+    os.environ["WORKBENCH_TRUTHFULQA"] = str(path)
+
+
 def sampled(pairs: "ContrastPairs", n: int | None, seed: int) -> "ContrastPairs":
     """`n` prompts of each side, evenly over their categories; all of them where n is None."""
     if n is None:
@@ -76,3 +95,20 @@ def numbers(text: str | None, what: str) -> tuple[int, ...] | None:
     except ValueError:
         raise UsageError(f"{what} {text!r} cannot be read; write numbers such as 4,8,12 or 4-12 or -1,-2.") from None
     return tuple(dict.fromkeys(found))
+
+
+def decimals(text: str | None, what: str) -> tuple[float, ...] | None:
+    """Read `0.25,0.5,1` as numbers."""
+    from math import isfinite
+
+    from workbench.errors import UsageError
+
+    if text is None:
+        return None
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or not all(map(isfinite, found)):
+        raise UsageError(f"{what} {text!r} cannot be read; write numbers such as 0.25,0.5,1.")
+    return found

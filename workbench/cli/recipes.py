@@ -23,7 +23,7 @@ Directions = Annotated[
 Ablated = Annotated[bool, typer.Option("--ablate", help="Ablate the direction everywhere.")]
 Added = Annotated[float | None, typer.Option("--add", help="Add the direction at its layer, this many class gaps.")]
 
-_NAMED = re.compile(r"([\w.-]+)=(.+)", re.ASCII)
+NAMED = re.compile(r"([\w.-]+)=(.+)", re.ASCII)
 
 
 def exists(text: str) -> bool:
@@ -48,7 +48,7 @@ class Names:
 
         names = cls()
         for text in given or []:
-            named = None if exists(text) else _NAMED.fullmatch(text)
+            named = None if exists(text) else NAMED.fullmatch(text)
             path = Path(named[2] if named else text)
             name = named[1] if named else path.stem
             if name in names.held:

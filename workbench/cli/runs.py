@@ -1,5 +1,6 @@
 """workbench runs list | show | verify"""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,8 +8,12 @@ import typer
 
 from workbench.cli.card import card_tables
 from workbench.cli.cone import cone_tables
-from workbench.cli.display import evaluation_tables, found_tables, show, table
+from workbench.cli.display import found_tables, show, table
+from workbench.cli.dose import dose_tables
+from workbench.cli.evaluations import evaluation_tables
+from workbench.cli.judge import judge_tables
 from workbench.cli.options import Json
+from workbench.cli.sweep import sweep_tables
 
 app = typer.Typer(help="What happened: list, show and verify run folders.", no_args_is_help=True)
 Run = Annotated[Path, typer.Argument(help="A run folder.")]
@@ -49,7 +54,7 @@ def verify_command(run: Run, json: Json = False) -> None:
     from workbench.runs import RunFolder
     from workbench.search import rederive_find
     from workbench.search.cones import rederive_cone
-    from workbench.studies import rederive_card
+    from workbench.studies import rederive_card, rederive_dose, rederive_sweep
 
     folder = RunFolder.open(run)
     if not folder.done:
@@ -60,6 +65,9 @@ def verify_command(run: Run, json: Json = False) -> None:
             "find": [rederive_find],
             "evaluate": [rederive],
             "demo": [rederive_find, rederive],
+            "dose": [rederive_dose],
+            "judge": [rederive],
+            "sweep": [rederive_sweep],
             "card": [rederive_card],
             "cone": [rederive_cone],
         }
@@ -76,8 +84,14 @@ def verify_command(run: Run, json: Json = False) -> None:
 
 def result_tables(command: str, results: dict[str, Any]) -> list[Any]:
     """The tables of a finished run."""
-    if command in ("card", "cone"):
-        return card_tables(results) if command == "card" else cone_tables(results)
-    if command == "demo":
-        return [*found_tables(results["find"]), *evaluation_tables(results["evaluation"])]
-    return found_tables(results) if command == "find" else evaluation_tables(results)
+    makers: dict[str, Callable[[dict[str, Any]], list[Any]]] = {
+        "card": card_tables,
+        "cone": cone_tables,
+        "demo": lambda found: [*found_tables(found["find"]), *evaluation_tables(found["evaluation"])],
+        "dose": dose_tables,
+        "find": found_tables,
+        "judge": judge_tables,
+        "evaluate": evaluation_tables,
+        "sweep": sweep_tables,
+    }
+    return makers[command](results) if command in makers else []

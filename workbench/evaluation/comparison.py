@@ -1,13 +1,17 @@
-"""Conditions side by side: what each said, and how it differs from the baseline on the same prompts."""
+"""Conditions side by side: what was measured under each, and how it differs from the baseline on the same items.
+
+Everything here follows from the replies and the items that a run wrote down; nothing is measured.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
-
-from workbench.evaluation.outcomes import Outcome
-from workbench.statistics import PairedTest, Score, mcnemar, mean_score, rate_score
+from workbench.errors import UsageError
+from workbench.evaluation.metrics import Item, Measure, Observed
+from workbench.evaluation.replies import Measured, reply_measures
+from workbench.statistics import Difference, Score, holm, mean_score, paired_difference, rate_score
 
 if TYPE_CHECKING:
     import pandas
@@ -15,83 +19,32 @@ if TYPE_CHECKING:
     from workbench.plots import Figure
 
 BASELINE = "baseline"
-
-
-class Judged(BaseModel):
-    """One reply as it is stored: what was asked, what was said, and the outcome."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    prompt: str
-    digest: str
-    category: str | None
-    reply: str
-    outcome: Outcome
-    kl: float | None = None
-
-
-class Measured(BaseModel):
-    """All replies of one condition to one set (`harmful` or `harmless`)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    condition: str
-    asked: str
-    replies: tuple[Judged, ...]
-
-    def count(self, outcome: Outcome) -> int:
-        return sum(reply.outcome == outcome for reply in self.replies)
-
-    def scores(self) -> list[Score]:
-        """Refusal, broken replies and, where it was measured, divergence, each with its interval."""
-        n, where = len(self.replies), f"{self.condition}/{self.asked}"
-        found = [
-            rate_score(f"{where}/refusal", self.count(Outcome.REFUSE), n),
-            rate_score(f"{where}/broken", self.count(Outcome.BROKEN), n, "lower"),
-        ]
-        divergences = [reply.kl for reply in self.replies if reply.kl is not None]
-        if divergences:
-            found.append(mean_score(f"{where}/first_token_kl", divergences, "lower"))
-        return found
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Refusal under one condition against the baseline, on the same prompts."""
-
-    condition: str
-    asked: str
-    baseline: Score
-    treated: Score
-    test: PairedTest
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "condition": self.condition,
-            "asked": self.asked,
-            "baseline": self.baseline.model_dump(),
-            "treated": self.treated.model_dump(),
-            "test": self.test.model_dump(),
-        }
+Values = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Every condition on every set; the first condition is the baseline.
+    """Every condition on every set, and by every metric; the first condition is the baseline.
 
-    `matches` holds, for each control, its directions' mean squared projection as a share of the real ones'.
+    `measures` says, for each metric, what its values mean. `judge` names who called the outcomes, with its agreement
+    with labels given by hand, where that is known. `matches` holds, for each control, its directions' mean squared
+    projection as a share of the real ones'; `missing`, why a metric of the suite was not measured.
     """
 
     measured: tuple[Measured, ...]
+    observed: tuple[Observed, ...] = ()
+    measures: Mapping[str, Sequence[Measure]] = field(default_factory=dict)
     judge: str = "phrase"
+    agreement: Score | None = None
     matches: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Evaluation({', '.join(self.conditions)}; judge {self.judge})"
 
     @property
     def conditions(self) -> list[str]:
-        return list(dict.fromkeys(part.condition for part in self.measured))
+        return list(dict.fromkeys(part.condition for part in (*self.measured, *self.observed)))
 
     @property
     def sets(self) -> list[str]:
@@ -101,39 +54,88 @@ class Evaluation:
         """The replies of one condition to one set."""
         return next(p for p in self.measured if (p.condition, p.asked) == (condition, asked))
 
+    @cached_property
+    def parts(self) -> tuple[Observed, ...]:
+        """Everything measured, the replies' numbers first."""
+        return (*(part.observed() for part in self.measured), *self.observed)
+
+    @cached_property
+    def _scores(self) -> dict[str, Score]:
+        found = {}
+        for part in self.parts:
+            for measure in self.measures_of(part.metric):
+                values = list(values_of(part.items, measure.name).values())
+                if values and not (measure.name == "unjudged" and not any(values)):
+                    name = f"{part.condition}/{part.metric}/{measure.name}"
+                    found[name] = scored(name, measure, values)
+        return found
+
+    def measures_of(self, metric: str) -> Sequence[Measure]:
+        """What the values of a metric, or of the replies to a set, mean."""
+        if metric in self.measures:
+            return self.measures[metric]
+        names = {name: None for part in self.parts if part.metric == metric for i in part.items for name in i.values}
+        return reply_measures(metric, list(names))
+
     def scores(self) -> list[Score]:
-        return [score for part in self.measured for score in part.scores()]
+        return list(self._scores.values())
 
-    def score(self, condition: str, asked: str, name: str) -> Score:
-        """One score, such as score("ablated", "harmful", "refusal")."""
-        wanted = f"{condition}/{asked}/{name}"
-        return next(score for score in self.of(condition, asked).scores() if score.name == wanted)
+    def score(self, condition: str, group: str, measure: str) -> Score:
+        """One score, such as score("ablated", "harmful", "refusal").
 
-    def comparisons(self) -> list[Comparison]:
-        """Each condition's refusals against the baseline's, by McNemar's exact test."""
-        return [
-            self._compare(condition, asked)
-            for condition in self.conditions
-            if condition != BASELINE
-            for asked in self.sets
+        Raises UsageError where there is none.
+        """
+        name = f"{condition}/{group}/{measure}"
+        if name not in self._scores:
+            raise UsageError(f"{name} was not measured; there are: {', '.join(self._scores)}.")
+        return self._scores[name]
+
+    @cached_property
+    def _differences(self) -> dict[str, Difference]:
+        """Every condition against the baseline, corrected for all of them together."""
+        base = {part.metric: part for part in self.parts if part.condition == BASELINE}
+        found = [
+            difference
+            for part in self.parts
+            if part.condition != BASELINE and part.metric in base
+            for measure in self.measures_of(part.metric)
+            if (difference := compared(base[part.metric], part, measure)) is not None
         ]
+        return {difference.name: difference for difference in holm(found)}
+
+    def differences(self) -> list[Difference]:
+        """Each condition's change from the baseline in every measure, on the same items, Holm-corrected."""
+        return list(self._differences.values())
+
+    def difference(self, condition: str, group: str, measure: str) -> Difference | None:
+        """One change from the baseline, or None where there is none."""
+        return self._differences.get(f"{condition}/{group}/{measure}")
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "judge": self.judge,
+            "judge": {"name": self.judge, "kappa": self.agreement and self.agreement.model_dump()},
             "control_match": {name: list(ratios) for name, ratios in self.matches.items()},
+            "not_measured": dict(self.missing),
+            "measures": {m: [vars(x) for x in self.measures_of(m)] for m in {p.metric: None for p in self.parts}},
             "scores": [score.model_dump() for score in self.scores()],
-            "comparisons": [comparison.to_json() for comparison in self.comparisons()],
+            "differences": [d.model_dump() | {"says": d.says} for d in self.differences()],
         }
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """One row a score."""
+        """One row a score, with its difference from the baseline where there is one."""
         import pandas
 
-        return pandas.DataFrame([score.model_dump() for score in self.scores()])
+        rows = []
+        for name, score in self._scores.items():
+            condition, group, measure = name.rsplit("/", 2)
+            row = {"condition": condition, "group": group, "measure": measure} | score.model_dump(exclude={"name"})
+            if (d := self._differences.get(name)) is not None:
+                row |= {"change": d.value, "change_low": d.low, "change_high": d.high, "p_holm": d.adjusted}
+            rows.append(row)
+        return pandas.DataFrame(rows)
 
     def plot(self) -> "Figure":
-        """Refusal rates with their intervals, by condition and set."""
+        """Refusals with their intervals, by condition and set."""
         from workbench.plots import rates_figure
 
         series = {asked: [self.score(c, asked, "refusal") for c in self.conditions] for asked in self.sets}
@@ -142,16 +144,25 @@ class Evaluation:
     def _repr_html_(self) -> str:
         return str(self.to_pandas().to_html(index=False))
 
-    def _compare(self, condition: str, asked: str) -> Comparison:
-        before, after = self.of(BASELINE, asked), self.of(condition, asked)
-        return Comparison(
-            condition,
-            asked,
-            self.score(BASELINE, asked, "refusal"),
-            self.score(condition, asked, "refusal"),
-            mcnemar(_refused(before.replies), _refused(after.replies)),
-        )
+
+def values_of(items: Sequence[Item], measure: str) -> Values:
+    """The values of a measure by item, where there are any."""
+    found = {item.key: item.values.get(measure) for item in items}
+    return {key: value for key, value in found.items() if value is not None}
 
 
-def _refused(replies: Sequence[Judged]) -> list[bool]:
-    return [reply.outcome == Outcome.REFUSE for reply in replies]
+def scored(name: str, measure: Measure, values: Sequence[float]) -> Score:
+    """The rate or the mean of values, with its interval."""
+    if measure.kind == "rate":
+        return rate_score(name, sum(value == 1.0 for value in values), len(values), measure.better)
+    return mean_score(name, values, measure.better)
+
+
+def compared(base: Observed, part: Observed, measure: Measure) -> Difference | None:
+    """The change in one measure, on the items that have a value before and after; None where none has."""
+    before, after = values_of(base.items, measure.name), values_of(part.items, measure.name)
+    both = [key for key in before if key in after]
+    if not both or measure.name == "unjudged":
+        return None
+    name = f"{part.condition}/{part.metric}/{measure.name}"
+    return paired_difference(name, [before[key] for key in both], [after[key] for key in both], measure.kind)

@@ -1,21 +1,30 @@
 """Nothing is reported on what it was tuned on: the prompts that a direction was found with are left out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from workbench.interventions import Recipe
-from workbench.prompts import ContrastPairs
+from workbench.prompts import ContrastPairs, Prompts
 from workbench.runs import note
 
+Sets = Mapping[str, Prompts]
 
-def unseen(prompts: ContrastPairs, recipes: Iterable[Recipe]) -> ContrastPairs:
-    """`prompts` without those that any direction of `recipes` was found with.
 
-    Raises PromptError where a side has none left.
+def as_sets(prompts: ContrastPairs | Sets) -> dict[str, Prompts]:
+    """Sets by name; the sides of a contrast are `harmful` and `harmless`."""
+    if isinstance(prompts, ContrastPairs):
+        return {"harmful": prompts.positive, "harmless": prompts.negative}
+    return dict(prompts)
+
+
+def unseen(prompts: ContrastPairs | Sets, recipes: Iterable[Recipe]) -> dict[str, Prompts]:
+    """The sets without the prompts that any direction of `recipes` was found with.
+
+    Raises PromptError where a set has none left.
     """
+    sets = as_sets(prompts)
     seen = {digest for recipe in recipes for digest in recipe.seen}
-    kept = [side.without(seen) for side in (prompts.positive, prompts.negative)]
-    left_out = len(prompts.positive) + len(prompts.negative) - sum(map(len, kept))
-    if not left_out:
-        return prompts
-    note(f"{left_out} prompts are left out: the direction was found with them.")
-    return ContrastPairs(*(side.require(1, "A test set, without what the direction was found with,") for side in kept))
+    kept = {name: side.without(seen) for name, side in sets.items()}
+    if left_out := sum(len(sets[name]) - len(kept[name]) for name in sets):
+        note(f"{left_out} prompts are left out: the direction was found with them.")
+    what = "A test set, without what the direction was found with,"
+    return {name: side.require(1, what) for name, side in kept.items()}

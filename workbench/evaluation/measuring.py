@@ -1,108 +1,177 @@
-"""Measure conditions - baseline, treated, controls - on the same harmful and harmless prompts.
+"""Measure conditions - baseline, treated, controls - on the same prompts, questions and texts.
 
-Replies are generated under each recipe and judged; on harmless prompts the divergence from the base model is
-measured too. With a run folder every finished part is written down, and an interrupted run goes on from there.
+Replies are generated under each recipe and judged, and each metric of the suite looks at the model under each. With a
+run folder every finished part is written down, and an interrupted run goes on from there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+from workbench.directions import Direction
 from workbench.errors import UsageError
-from workbench.evaluation.comparison import BASELINE, Evaluation, Judged, Measured
-from workbench.evaluation.holdout import unseen
-from workbench.evaluation.judges import judges
-from workbench.evaluation.metrics import first_token_kl
+from workbench.evaluation.comparison import BASELINE, Evaluation
+from workbench.evaluation.controls import control_recipes
+from workbench.evaluation.holdout import Sets, as_sets, unseen
+from workbench.evaluation.judges import Judge, judges, make_judge
+from workbench.evaluation.metrics import Ground, Metric, Observed, metrics
+from workbench.evaluation.metrics.readouts import Readouts
+from workbench.evaluation.replies import Measured, cut, judged
+from workbench.evaluation.suites import SUITES, Suite, suite
 from workbench.generation import generate
-from workbench.interventions import Recipe, match_ratios, random_control
+from workbench.interventions import Recipe, match_ratios
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs, Prompts
 from workbench.runs import RunFolder, note
 
-REPLIES = "replies.jsonl"
+REPLIES, OBSERVED = "replies.jsonl", "observations.jsonl"
+TREATED = "treated"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How replies are said and judged; each default is written here and nowhere else."""
+
+    max_new_tokens: int = 64
+    batch_size: int = 32
+    seed: int = 0
+    temperature: float = 0.0
 
 
 def evaluate(
     subject: Subject,
     recipe: Recipe,
-    prompts: ContrastPairs,
+    prompts: ContrastPairs | Sets,
     *,
-    max_new_tokens: int = 64,
-    batch_size: int = 32,
-    judge: str = "phrase",
-    seed: int = 0,
+    settings: Settings | None = None,
+    suite: str | Suite = "quick",
+    judge: str | Judge = "local",
+    readouts: Mapping[str, Direction] | None = None,
+    train: ContrastPairs | None = None,
     folder: RunFolder | None = None,
 ) -> Evaluation:
-    """Baseline, `recipe` and its random control on harmful (`positive`) and harmless (`negative`) prompts."""
+    """Baseline, `recipe` and its controls on harmful (`positive`) and harmless (`negative`) prompts, or named sets.
+
+    `readouts` are other directions whose coordinates are read under every condition; `train` are the prompts that a
+    full suite's control directions are found from.
+    """
     if not len(recipe):
         raise UsageError("There is nothing to evaluate: the recipe is empty; give a direction to ablate or add.")
     recipe.check_fits(subject)
-    control = random_control(subject, recipe, prompts.positive, seed, batch_size=batch_size)
-    conditions = {BASELINE: Recipe(), "treated": recipe, "random control": control}
-    return measure(
-        subject,
-        conditions,
-        prompts,
-        max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
-        judge=judge,
-        folder=folder,
-    )
+    chosen, how = _suite(suite), settings or Settings()
+    sets = unseen(prompts, [recipe])
+    pairs = train if chosen.all_controls else None
+    controls = control_recipes(subject, recipe, sets["harmful"], pairs, how.seed, how.batch_size)
+    conditions = {BASELINE: Recipe(), TREATED: recipe, **controls}
+    return measure(subject, conditions, sets, settings=how, suite=chosen, judge=judge, readouts=readouts, folder=folder)
 
 
 def measure(
     subject: Subject,
     conditions: Mapping[str, Recipe],
-    prompts: ContrastPairs,
+    prompts: ContrastPairs | Sets,
     *,
-    max_new_tokens: int = 64,
-    batch_size: int = 32,
-    judge: str = "phrase",
+    settings: Settings | None = None,
+    suite: str | Suite = "quick",
+    judge: str | Judge = "local",
+    readouts: Mapping[str, Direction] | None = None,
     folder: RunFolder | None = None,
 ) -> Evaluation:
-    """Every condition on both sides of `prompts`, without those that a direction was found with."""
-    prompts = unseen(prompts, conditions.values())
-    known = {(part.condition, part.asked): part for part in _stored(folder)}
-    measured = []
-    for asked, texts in (("harmful", prompts.positive), ("harmless", prompts.negative)):
+    """Every condition on every set, without the prompts that a direction was found with, and by every metric."""
+    how, chosen = settings or Settings(), _suite(suite)
+    caller = make_judge(judge) if isinstance(judge, str) else judge
+    sets = unseen(prompts, conditions.values())
+    ground = Ground(subject, sets, how.batch_size, how.max_new_tokens, how.seed)
+    replies = tuple(_all_replies(ground, conditions, chosen, caller, how, folder))
+    used, missing = usable(ground, with_readouts(chosen.metrics, readouts))
+    observed = tuple(_all_observed(ground, conditions, used, folder))
+    matches = {name: match_ratios(recipe) for name, recipe in conditions.items()}
+    return Evaluation(
+        replies,
+        observed,
+        {metrics.name_of(metric): tuple(metric.measured()) for metric in used},
+        judges.name_of(caller),
+        caller.agreement,
+        {name: ratios for name, ratios in matches.items() if ratios},
+        missing,
+    )
+
+
+def with_readouts(base: Iterable[Metric], readouts: Mapping[str, Direction] | None) -> list[Metric]:
+    """The metrics of a suite, and the ledger of other directions where some are given."""
+    return [*base, *([Readouts(tuple(readouts.items()))] if readouts else [])]
+
+
+def usable(ground: Ground, wanted: Iterable[Metric]) -> tuple[list[Metric], dict[str, str]]:
+    """The metrics that can be measured here, and why the others cannot."""
+    used, missing = [], {}
+    for metric in wanted:
+        if why := metric.missing(ground):
+            missing[metrics.name_of(metric)] = why
+            note(f"{metrics.name_of(metric)} is not measured: {why}")
+        else:
+            used.append(metric)
+    return used, missing
+
+
+def _suite(named: str | Suite) -> Suite:
+    return suite(named) if isinstance(named, str) else named
+
+
+def _all_replies(
+    ground: Ground,
+    conditions: Mapping[str, Recipe],
+    chosen: Suite,
+    judge: Judge,
+    how: Settings,
+    folder: RunFolder | None,
+) -> Iterator[Measured]:
+    stored = [] if folder is None else folder.journal(REPLIES, Measured)
+    known = {(part.condition, part.asked): part for part in stored}
+    for asked, prompts in ground.sets.items():
         for condition, recipe in conditions.items():
             part = known.get((condition, asked))
             if part is None:
-                note(f"{condition} on {len(texts)} {asked} prompts")
-                part = _measure(subject, condition, asked, recipe, texts, max_new_tokens, batch_size, judge)
+                note(f"{condition} on {len(prompts)} {asked} prompts")
+                part = _replies(ground, condition, asked, prompts, recipe, chosen, judge, how)
                 if folder is not None:
                     folder.log(REPLIES, part.model_dump(mode="json"))
-            measured.append(part)
-    matches = {name: match_ratios(recipe) for name, recipe in conditions.items()}
-    return Evaluation(tuple(measured), judge, {name: ratios for name, ratios in matches.items() if ratios})
+            yield part
 
 
-def _stored(folder: RunFolder | None) -> list[Measured]:
-    return [] if folder is None else folder.journal(REPLIES, Measured)
-
-
-def _measure(
-    subject: Subject,
+def _replies(
+    ground: Ground,
     condition: str,
     asked: str,
-    recipe: Recipe,
     prompts: Prompts,
-    max_new_tokens: int,
-    batch_size: int,
-    judge: str,
+    recipe: Recipe,
+    chosen: Suite,
+    judge: Judge,
+    how: Settings,
 ) -> Measured:
-    decide = judges[judge]
-    replies = generate(subject, prompts, recipe, max_new_tokens=max_new_tokens, batch_size=batch_size)
-    divergence: list[float | None] = [None] * len(prompts)
-    if asked == "harmless":
-        divergence = [*first_token_kl(subject, prompts, recipe, batch_size)]
-    rows = tuple(
-        Judged(
-            prompt=reply.prompt.text,
-            digest=reply.prompt.digest,
-            category=reply.prompt.category,
-            reply=reply.text,
-            outcome=decide(reply.prompt.text, reply.text),
-            kl=kl,
-        )
-        for reply, kl in zip(replies, divergence, strict=True)
-    )
-    return Measured(condition=condition, asked=asked, replies=rows)
+    tokens, lengths = chosen.tokens(asked, how.max_new_tokens), chosen.cuts(asked)
+    said = generate(
+        ground.subject, prompts, recipe, max_new_tokens=tokens, batch_size=how.batch_size,
+        temperature=how.temperature, seed=how.seed,
+    )  # fmt: skip
+    replies = judged(cut(ground.subject, said, lengths), judge, lengths)
+    return Measured(condition=condition, asked=asked, replies=replies)
+
+
+def _all_observed(
+    ground: Ground, conditions: Mapping[str, Recipe], used: Sequence[Metric], folder: RunFolder | None
+) -> Iterator[Observed]:
+    stored = [] if folder is None else folder.journal(OBSERVED, Observed)
+    known = {(part.condition, part.metric): part for part in stored}
+    for metric in used:
+        name = metrics.name_of(metric)
+        for condition, recipe in conditions.items():
+            part = known.get((condition, name))
+            if part is None:
+                note(f"{name} of {condition}")
+                part = Observed(condition=condition, metric=name, items=tuple(metric.observe(ground, recipe)))
+                if folder is not None:
+                    folder.log(OBSERVED, part.model_dump(mode="json"))
+            yield part
+
+
+__all__ = ["OBSERVED", "REPLIES", "SUITES", "Settings", "as_sets", "evaluate", "measure", "usable", "with_readouts"]

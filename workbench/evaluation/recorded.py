@@ -1,54 +1,68 @@
-"""An evaluation whose every reply is written down: `workbench evaluate`, and the same from a script."""
+"""An evaluation whose every reply and value is written down: `workbench evaluate`, and the same from a script."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from workbench.evaluation.holdout import unseen
-from workbench.evaluation.measuring import evaluate
+from workbench.directions import Direction
+from workbench.evaluation.accounts import accounts
+from workbench.evaluation.comparison import Evaluation
+from workbench.evaluation.holdout import Sets, unseen
+from workbench.evaluation.interchange import write_interchange
+from workbench.evaluation.judges import Judge, make_judge
+from workbench.evaluation.measuring import Settings, evaluate, with_readouts
+from workbench.evaluation.report import report
+from workbench.evaluation.suites import suite as find_suite
 from workbench.interventions import Recipe
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs
 from workbench.runs import RunFolder, RunManifest, note, write_text
 
+REPORT = "report.html"
+
 
 def record_evaluation(
     subject: Subject,
     recipe: Recipe,
-    prompts: ContrastPairs,
+    prompts: ContrastPairs | Sets,
     *,
-    max_new_tokens: int = 64,
-    batch_size: int = 32,
-    judge: str = "phrase",
-    seed: int = 0,
+    settings: Settings | None = None,
+    suite: str = "quick",
+    judge: str | Judge = "local",
+    readouts: Mapping[str, Direction] | None = None,
+    train: ContrastPairs | None = None,
     out: Path | None = None,
 ) -> RunFolder:
     """Evaluate a recipe into a run folder; a finished run of the same identity is handed back as it is."""
     recipe.check_fits(subject)
-    prompts = unseen(prompts, [recipe])
-    settings = {
-        "recipe": recipe.to_json(),
-        "max_new_tokens": max_new_tokens,
-        "batch_size": batch_size,
-        "judge": judge,
-        "seed": seed,
-    }
-    data = {"harmful": prompts.positive.digest, "harmless": prompts.negative.digest}
-    manifest = RunManifest(command="evaluate", settings=settings, model=subject.identity, data=data)
+    how, caller = settings or Settings(), make_judge(judge) if isinstance(judge, str) else judge
+    sets = unseen(prompts, [recipe])
+    wanted = with_readouts(find_suite(suite).metrics, readouts)
+    said: dict[str, Any] = asdict(how) | {
+        "recipe": recipe.to_json(), "suite": suite, "judge": caller.identity,
+        "metrics": [metric.identity for metric in wanted],
+    }  # fmt: skip
+    data = {name: side.digest for name, side in sets.items()} | ({"train": train.digest} if train else {})
+    manifest = RunManifest(command="evaluate", settings=said, model=subject.identity, data=data)
     folder = RunFolder.start(manifest, out)
     if folder.done:
         note(f"This evaluation was finished before; its result is in {folder.path}.")
         return folder
     with folder.timed("evaluate"):
         evaluation = evaluate(
-            subject,
-            recipe,
-            prompts,
-            max_new_tokens=max_new_tokens,
-            batch_size=batch_size,
-            judge=judge,
-            seed=seed,
+            subject, recipe, sets, settings=how, suite=suite, judge=caller, readouts=readouts, train=train,
             folder=folder,
-        )
+        )  # fmt: skip
     recipe.save(folder.path / "recipe.json")
-    write_text(folder.path / "refusals.html", evaluation.plot().to_html(include_plotlyjs=True))
-    folder.finish(evaluation.to_json() | {"recipe": str(recipe)}, evaluation.scores())
+    finish(folder, evaluation, recipe)
     return folder
+
+
+def finish(folder: RunFolder, evaluation: Evaluation, recipe: Recipe) -> None:
+    """Write what was found in every form, and close the run."""
+    results = evaluation.to_json() | accounts(evaluation, recipe) | {"recipe": str(recipe)}
+    title = f"{folder.manifest.model['name']}: {recipe}"
+    write_text(folder.path / REPORT, report(title, evaluation, results, f"workbench runs verify {folder.path}"))
+    write_interchange(folder.path, evaluation, folder.manifest)
+    folder.finish(results, evaluation.scores())

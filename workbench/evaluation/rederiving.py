@@ -1,24 +1,101 @@
-"""Re-derive a run's scores from its stored replies: judge every reply again and compute every number again."""
+"""Re-derive a run's numbers: judge every stored reply again, and compute every score and difference again."""
 
-from workbench.evaluation.comparison import Evaluation, Measured
-from workbench.evaluation.judges import judges
-from workbench.evaluation.measuring import REPLIES
+import json
+from typing import Any
+
+from workbench.evaluation.accounts import accounts
+from workbench.evaluation.comparison import Evaluation
+from workbench.evaluation.judges import Judge, make_judge
+from workbench.evaluation.measuring import OBSERVED, REPLIES
+from workbench.evaluation.metrics import Measure, Observed
+from workbench.evaluation.replies import Judged, Measured, judged_again
+from workbench.interventions import Recipe
 from workbench.runs import RunFolder
+from workbench.statistics import Score
+
+_LOCAL = ("phrase", "local")  # judges that need nobody to ask
 
 
 def rederive(folder: RunFolder) -> list[str]:
     """What does not come out as it is recorded, one sentence each; empty where all does."""
-    judge = judges[str(folder.manifest.settings.get("judge", "phrase"))]
-    faults, measured = [], []
-    for part in folder.journal(REPLIES, Measured):
-        again = tuple(r.model_copy(update={"outcome": judge(r.prompt, r.reply)}) for r in part.replies)
-        changed = sum(a.outcome != b.outcome for a, b in zip(part.replies, again, strict=True))
-        if changed:
-            faults.append(f"{changed} outcomes of {part.condition} on {part.asked} differ when judged again.")
-        measured.append(part.model_copy(update={"replies": again}))
+    faults: list[str] = []
+    parts = folder.journal(REPLIES, Measured)
+    judge, unlike = _judge(folder)
+    faults += unlike
+    if judge is not None:
+        parts = [_called_again(part, judge, faults) for part in parts]
+    found, recorded = _evaluation(folder, parts), folder.results()
+    return faults + _scores_that_differ(folder, found) + _results_that_differ(folder, found, recorded)
+
+
+def _judge(folder: RunFolder) -> tuple[Judge | None, list[str]]:
+    """The run's judge, where it is one that can be asked again, and what has become of it since."""
+    identity = folder.manifest.settings.get("judge", {"name": "phrase"})
+    if isinstance(identity, str):
+        identity = {"name": identity}
+    if identity["name"] not in _LOCAL:
+        return None, []  # it asked a model: its stored verdicts stand
+    judge = make_judge(identity["name"])
+    if judge.identity == identity:
+        return judge, []
+    return None, [
+        f"The judge {identity['name']} has changed since ({judge.identity}); its verdicts were not called again."
+    ]
+
+
+def _called_again(part: Measured, judge: Judge, faults: list[str]) -> Measured:
+    again = judged_again(part.replies, judge)
+    changed = sum(_called(a) != _called(b) for a, b in zip(part.replies, again, strict=True))
+    if changed:
+        faults.append(f"{changed} outcomes of {part.condition} on {part.asked} differ when judged again.")
+    return part.model_copy(update={"replies": again})
+
+
+def _called(reply: Judged) -> tuple[Any, ...]:
+    return reply.outcome, tuple(sorted(reply.outcomes_when_cut.items()))
+
+
+def rebuilt(folder: RunFolder) -> Evaluation:
+    """The evaluation that a finished run made, from what it wrote down."""
+    return _evaluation(folder, folder.journal(REPLIES, Measured))
+
+
+def _evaluation(folder: RunFolder, parts: list[Measured]) -> Evaluation:
+    results = folder.results()
+    results = results.get("evaluation", results)
+    kappa = results["judge"]["kappa"]
+    observed = tuple(folder.journal(OBSERVED, Observed))
+    names = {part.metric for part in observed}
+    measures = {m: tuple(Measure(**each) for each in results["measures"][m]) for m in results["measures"] if m in names}
+    return Evaluation(
+        tuple(parts),
+        observed,
+        measures,
+        results["judge"]["name"],
+        None if kappa is None else Score.model_validate(kappa),
+        results["control_match"],
+        results["not_measured"],
+    )
+
+
+def _scores_that_differ(folder: RunFolder, found: Evaluation) -> list[str]:
     recorded = {score.name: score for score in folder.manifest.scores}
-    found = {score.name: score for score in Evaluation(tuple(measured)).scores()}
-    for name in sorted(recorded.keys() | found.keys()):
-        if recorded.get(name) != found.get(name):
-            faults.append(f"{name} is recorded as {recorded.get(name)} and comes out as {found.get(name)}.")
-    return faults
+    scores = {score.name: score for score in found.scores()}
+    return [
+        f"{name} is recorded as {recorded.get(name)} and comes out as {scores.get(name)}."
+        for name in sorted(recorded.keys() | scores.keys())
+        if recorded.get(name) != scores.get(name)
+    ]
+
+
+def _results_that_differ(folder: RunFolder, found: Evaluation, recorded: dict[str, Any]) -> list[str]:
+    """Sections of the results that do not follow from what is stored."""
+    derived = found.to_json()
+    if "tax" in recorded:
+        derived |= accounts(found, Recipe.load(folder.path / "recipe.json"))
+    where = recorded.get("evaluation", recorded)
+    return [
+        f"The {name} in the results do not follow from the stored replies and values."
+        for name, value in derived.items()
+        if where.get(name) != json.loads(json.dumps(value))
+    ]

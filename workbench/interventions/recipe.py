@@ -4,7 +4,7 @@ On disk it is JSON, with each direction, stored activation and feature beside it
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,18 @@ class Recipe:
     def mapped(self, change: Callable[[Placement], Placement]) -> "Recipe":
         """The recipe with every placement replaced by `change(placement)`."""
         return Recipe(tuple(change(placement) for placement in self.placements))
+
+    def turned(self, control: str, value: float) -> "Recipe":
+        """The recipe with `control` of every edit that has it - its `strength`, say - set to `value`.
+
+        Raises RecipeError where no edit has such a control.
+        """
+        named = [any(f.name == control for f in placement.edit.controls()) for placement in self.placements]
+        if not any(named):
+            known = sorted({field.name for placement in self.placements for field in placement.edit.controls()})
+            raise RecipeError(f"{self} has no control {control!r}; it has: {', '.join(known) or 'none'}.")
+        turn = zip(self.placements, named, strict=True)
+        return Recipe(tuple(replace(p, edit=replace(p.edit, **{control: value})) if has else p for p, has in turn))
 
     def on_prompt(self) -> "Recipe":
         """What of it may change what the model makes of the prompt: where that is the same, the prompt is read once."""

@@ -179,17 +179,29 @@ class Subject:
         return logits
 
     def _may_share(self, batches: Sequence[Batch]) -> bool:
-        """Whether nobody needs whole rows, and no attention window is shorter than they are.
+        """Whether the beginning of these rows may be read by itself."""
+        return self.may_share(max(int(batch.ids.shape[1]) for batch in batches))
+
+    def may_share(self, width: int) -> bool:
+        """Whether nobody needs whole rows, and no attention window is shorter than rows of `width` tokens.
 
         Padding after the prefix would count in the window.
         """
         if needs_whole_rows():
             return False
         window = getattr(self.bridge.original_model.config, "sliding_window", None)
-        return window is None or max(int(batch.ids.shape[1]) for batch in batches) <= window
+        return window is None or width <= window
 
     def step(self, ids: Tensor, attention: Tensor, layout: Layout, cache: Any) -> tuple[Tensor, Any]:
         """One decoding pass with a KV cache: logits at the last position [batch vocab], and the cache."""
+        logits, cache = self.read_on(ids, attention, layout, cache, last=1)
+        return logits[:, -1], cache
+
+    def read_on(
+        self, ids: Tensor, attention: Tensor, layout: Layout, cache: Any, last: int | None = None
+    ) -> tuple[Float[Tensor, "batch pos vocab"], Any]:
+        """One pass with a KV cache: logits at every position of `ids`, or at the `last` ones alone, and the cache."""
+        options = {} if last is None else {"logits_to_keep": last}
         with self.passing(layout):
             logits, cache = self.bridge(
                 ids,
@@ -197,9 +209,9 @@ class Subject:
                 past_key_values=cache,
                 use_cache=True,
                 return_type="logits_and_cache",
-                logits_to_keep=1,
+                **options,
             )
-        return logits[:, -1], cache
+        return logits, cache
 
     @contextmanager
     def hooked(self, hooks: Sequence[tuple[Site, Callable[..., Any]]]) -> Iterator[None]:

@@ -32,7 +32,7 @@ def builtin_prompts(name: str, part: str | None = None) -> Prompts:
     label = f"{name}:{part}" if part else name
     whole = _looks_harmful() if name == "looks-harmful" else _side(name)
     rows = range(len(whole)) if part is None else _rows(name)[part]
-    return Prompts(tuple(whole[row] for row in rows), label)
+    return Prompts(tuple(whole[row] for row in rows), label, locked=part == "test")
 
 
 @cache

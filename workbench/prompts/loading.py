@@ -3,6 +3,7 @@
 harmful, harmless:train, looks-harmful:test     built in
 advbench, jailbreakbench, xstest, ...           public, through `datasets` (needs the network once)
 set.jsonl  set.json  set.csv  set.txt           a file: a `prompt` column, or one prompt a line
+set.jsonl:train  advbench:test                  a part of any of them, near-duplicates kept together; :test is locked
 """
 
 import csv
@@ -17,6 +18,7 @@ from workbench.errors import PromptError, first_fault
 from workbench.prompts import builtin
 from workbench.prompts.prompt import Prompt, Prompts
 from workbench.prompts.public import PUBLIC, load_public
+from workbench.prompts.splits import split
 
 COLUMN = "prompt"
 _OPTIONAL = ("label", "category", "source", "system", "history", "prefill", "thinking")
@@ -28,6 +30,9 @@ def load_prompts(name: str, label: str | None = None) -> Prompts:
     base, _, part = name.partition(":")
     if base in builtin.NAMES:
         return builtin.builtin_prompts(base, part or None)
+    whole, colon, part = name.rpartition(":")
+    if colon and part in builtin.PARTS and not Path(name).expanduser().exists():
+        return split(load_prompts(whole, label))[part]
     if name.lower() in PUBLIC:
         return load_public(name.lower())
     path = Path(name).expanduser()

@@ -76,10 +76,14 @@ def _made(name: str, **fields: object) -> Prompt:
 
 @dataclass(frozen=True)
 class Prompts(Sequence[Prompt]):
-    """An ordered set of prompts."""
+    """An ordered set of prompts.
+
+    A `locked` one is a test part: it is reported on, and nothing may be tuned on it (see `locks`).
+    """
 
     items: tuple[Prompt, ...]
     name: str = "prompts"
+    locked: bool = False
 
     @classmethod
     def of(cls, texts: Sequence[str], label: str | None = None, name: str = "prompts") -> "Prompts":
@@ -98,7 +102,7 @@ class Prompts(Sequence[Prompt]):
     def __getitem__(self, index: slice) -> "Prompts": ...
     def __getitem__(self, index: int | slice) -> "Prompt | Prompts":
         if isinstance(index, slice):
-            return Prompts(self.items[index], self.name)
+            return Prompts(self.items[index], self.name, self.locked)
         return self.items[index]
 
     def __repr__(self) -> str:
@@ -110,11 +114,12 @@ class Prompts(Sequence[Prompt]):
 
     def changed(self, **fields: object) -> "Prompts":
         """The prompts with these fields of every one replaced, such as `system`."""
-        return Prompts(tuple(_made(self.name, **(prompt.model_dump() | fields)) for prompt in self), self.name)
+        made = tuple(_made(self.name, **(prompt.model_dump() | fields)) for prompt in self)
+        return Prompts(made, self.name, self.locked)
 
     def pick(self, indices: Sequence[int]) -> "Prompts":
         """The prompts at `indices`, in that order."""
-        return Prompts(tuple(self.items[index] for index in indices), self.name)
+        return Prompts(tuple(self.items[index] for index in indices), self.name, self.locked)
 
     def sample(self, n: int, seed: int = 0) -> "Prompts":
         """`n` prompts drawn without replacement, evenly over the categories; all of them where n is larger.
@@ -134,7 +139,7 @@ class Prompts(Sequence[Prompt]):
 
     def without(self, digests: Collection[str]) -> "Prompts":
         """The prompts whose digest is not among `digests`."""
-        return Prompts(tuple(prompt for prompt in self if prompt.digest not in digests), self.name)
+        return Prompts(tuple(prompt for prompt in self if prompt.digest not in digests), self.name, self.locked)
 
     def require(self, least: int, what: str) -> "Prompts":
         """Self, or PromptError where there are fewer than `least`."""

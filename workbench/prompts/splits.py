@@ -18,10 +18,16 @@ SIMILAR = 0.6
 FRACTIONS = {"train": 0.55, "val": 0.2, "test": 0.25}
 
 
+TEST = "test"  # the part that is locked
+
+
 def split(prompts: Prompts, fractions: Mapping[str, float] = FRACTIONS, seed: int = 0) -> dict[str, Prompts]:
     """Split a set into named parts, stratified by category, near-duplicates kept together."""
     parts = split_rows([[p.text] for p in prompts], [p.category for p in prompts], fractions, seed)
-    return {name: prompts.pick(rows) for name, rows in parts.items()}
+    return {
+        name: Prompts(prompts.pick(rows).items, f"{prompts.name}:{name}", locked=name == TEST)
+        for name, rows in parts.items()
+    }
 
 
 def split_rows(

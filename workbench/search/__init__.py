@@ -1,9 +1,9 @@
 """Which direction: score the candidates by running the model, and choose by the paper's rule."""
 
+from workbench.evaluation.refusal import refusal_metric
 from workbench.search.choosing import Choice, choose, pareto_front
 from workbench.search.finding import Found, find_direction
 from workbench.search.recorded import record_find, rederive_find
-from workbench.search.refusal import refusal_metric
 from workbench.search.settings import SearchSettings
 
 __all__ = [

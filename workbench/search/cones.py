@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from workbench.activations import ActivationStore
 from workbench.directions import Direction
 from workbench.errors import UsageError
+from workbench.evaluation.refusal import metric_of, refusal_tokens
 from workbench.interventions import Ablate, AblateSubspace, Recipe, random_control
 from workbench.models import Subject, token_rows
 from workbench.prompts import ContrastPairs
@@ -24,7 +25,6 @@ from workbench.search.finding import draw, kept_pairs
 from workbench.search.methods import Task
 from workbench.search.methods.refusal_direction_optimisation import optimised
 from workbench.search.recorded import digests_of
-from workbench.search.refusal import metric_of, refusal_tokens
 from workbench.search.settings import SearchSettings
 from workbench.statistics import Score, mean_score
 

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from workbench.activations import ActivationStore
 from workbench.directions import Direction
 from workbench.errors import SearchError
+from workbench.evaluation.refusal import RefusalTokens, metric_of, refusal_tokens
 from workbench.interventions import Recipe
 from workbench.models import Site, Subject, token_rows
-from workbench.prompts import ContrastPairs, Prompts
+from workbench.prompts import ContrastPairs, Prompts, for_tuning
 from workbench.runs import RunFolder, note
 from workbench.search.choosing import SCORES, Choice, Row, choose, last_layer, pareto_front, relaxed_choice
 from workbench.search.methods import Task, make_candidates
-from workbench.search.refusal import RefusalTokens, metric_of, refusal_tokens
 from workbench.search.scoring import Ledger, Scorer
 from workbench.search.settings import SearchSettings
 from workbench.search.strategies import strategies
@@ -158,7 +158,9 @@ def draw(
         ("harmful", pairs.positive, validation and validation.positive),
         ("harmless", pairs.negative, validation and validation.negative),
     ):
-        given.require(LEAST if held else 2 * LEAST, f"The {name} side")
+        for_tuning(given, "a search").require(LEAST if held else 2 * LEAST, f"The {name} side")
+        if held:
+            for_tuning(held, "a search")
         wanted = settings.n_val if held else min(settings.n_val, len(given) // 2)
         val = (held if held else given).sample(wanted, settings.seed)
         train = given.without({prompt.digest for prompt in val}).sample(settings.n_train, settings.seed)

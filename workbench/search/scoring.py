@@ -18,13 +18,13 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from workbench.directions import Direction
-from workbench.evaluation.metrics import kl_divergence
+from workbench.evaluation.refusal import refusal_metric
+from workbench.generation import kl_divergence
 from workbench.interventions import Ablate, Add, Recipe, steered
 from workbench.models import Site, Subject, token_rows
 from workbench.prompts import ContrastPairs, Prompts
 from workbench.runs import RunFolder
 from workbench.search.choosing import SCORES, Row
-from workbench.search.refusal import refusal_metric
 from workbench.statistics import Score, mean_score
 
 JOURNAL = "measurements.jsonl"

@@ -27,9 +27,9 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.evaluation.refusal import refusal_metric
 from workbench.models import Batch, Site, Subject
 from workbench.runs import track
-from workbench.search.refusal import refusal_metric
 from workbench.search.scoring import Candidates, Place, Scorer
 
 Taped = Mapping[Site, tuple[Float[Tensor, "batch pos d_model"], Float[Tensor, "batch pos d_model"]]]

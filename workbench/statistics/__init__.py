@@ -1,7 +1,25 @@
 """Numbers with intervals: no effect is reported without its sample size and its uncertainty."""
 
+from workbench.statistics.agreement import kappa_score
+from workbench.statistics.corrections import holm
 from workbench.statistics.intervals import mean_score, rate_score
-from workbench.statistics.paired import PairedTest, mcnemar
+from workbench.statistics.paired import Difference, PairedTest, mcnemar, paired_difference
+from workbench.statistics.planning import least_n_for_mean, least_n_for_rate
 from workbench.statistics.score import Better, Score
+from workbench.statistics.tournament import bradley_terry
 
-__all__ = ["Better", "PairedTest", "Score", "mcnemar", "mean_score", "rate_score"]
+__all__ = [
+    "Better",
+    "Difference",
+    "PairedTest",
+    "Score",
+    "bradley_terry",
+    "holm",
+    "kappa_score",
+    "least_n_for_mean",
+    "least_n_for_rate",
+    "mcnemar",
+    "mean_score",
+    "paired_difference",
+    "rate_score",
+]

@@ -1,10 +1,24 @@
-"""Did the same prompts change? McNemar's exact test on paired yes/no outcomes (McNemar 1947)."""
+"""Did the same items change? Paired tests and intervals.
+
+Yes and no: McNemar's exact test (McNemar 1947). Numbers: a sign-flip permutation test of the mean difference, exact
+up to 12 items (Fisher 1935). Both with a percentile-bootstrap interval of the mean difference, which draws items, so
+that what an item has in common before and after stays together.
+"""
 
 from collections.abc import Sequence
+from itertools import product
+from typing import Literal
 
+import numpy as np
+from jaxtyping import Float64
 from pydantic import BaseModel, ConfigDict
 
 from workbench.errors import UsageError
+from workbench.statistics.intervals import RESAMPLES
+
+LEVEL = 0.05
+_FLIPS = 10_000
+_EXACT = 12  # items; 4,096 ways to flip them
 
 
 class PairedTest(BaseModel):
@@ -18,15 +32,85 @@ class PairedTest(BaseModel):
     p_value: float
 
 
+class Difference(BaseModel):
+    """The mean change of the same items, with its 95 % interval, its p value, and the p value after correction."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    p_value: float
+    adjusted: float | None = None
+    test: Literal["McNemar, exact", "sign flips"]
+    gained: int | None = None
+    lost: int | None = None
+
+    @property
+    def says(self) -> str:
+        """What a table may say of it: more, less, or that no difference is shown."""
+        p_value = self.p_value if self.adjusted is None else self.adjusted
+        if p_value >= LEVEL or self.value == 0:
+            return "no difference shown"
+        return "more" if self.value > 0 else "less"
+
+
 def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> PairedTest:
     """The exact two-sided McNemar test of `after` against `before`, prompt by prompt."""
-    if len(before) != len(after):
-        raise UsageError(f"A paired test needs the same prompts twice; got {len(before)} and {len(after)}.")
-    from statsmodels.stats.contingency_tables import mcnemar as exact_test
+    _same_length(before, after)
+    from scipy.stats import binomtest
 
     gained = sum(1 for b, a in zip(before, after, strict=True) if a and not b)
     lost = sum(1 for b, a in zip(before, after, strict=True) if b and not a)
-    both = sum(1 for b, a in zip(before, after, strict=True) if a and b)
-    table = [[both, lost], [gained, len(before) - both - gained - lost]]
-    p_value = 1.0 if gained + lost == 0 else float(exact_test(table, exact=True).pvalue)
+    p_value = 1.0 if gained + lost == 0 else float(binomtest(gained, gained + lost).pvalue)
     return PairedTest(gained=gained, lost=lost, n=len(before), p_value=min(p_value, 1.0))
+
+
+def paired_difference(
+    name: str, before: Sequence[float], after: Sequence[float], kind: Literal["rate", "mean"] = "mean", seed: int = 0
+) -> Difference:
+    """The change from `before` to `after`, item by item; of a `rate`, items are 0 or 1.
+
+    Raises UsageError where the lengths differ, or there is nothing to compare.
+    """
+    _same_length(before, after)
+    if not len(before):
+        raise UsageError(f"{name} cannot be compared: there are no items that both were measured on.")
+    change = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
+    low, high = _interval(change, seed)
+    where = {"name": name, "value": float(change.mean()), "low": low, "high": high, "n": len(change)}
+    if kind == "rate":
+        test = mcnemar([bool(b) for b in before], [bool(a) for a in after])
+        counts = {"gained": test.gained, "lost": test.lost}
+        return Difference(**where, **counts, p_value=test.p_value, test="McNemar, exact")
+    return Difference(**where, p_value=sign_flip_p_value(change, seed), test="sign flips")
+
+
+def sign_flip_p_value(change: Float64[np.ndarray, " n"], seed: int = 0) -> float:
+    """The share of ways to flip the signs of `change` whose mean is at least as far from 0."""
+    if not change.any():
+        return 1.0
+    if len(change) <= _EXACT:
+        signs = np.array(list(product((-1.0, 1.0), repeat=len(change))))
+        extra = 0
+    else:
+        signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(_FLIPS, len(change)))
+        extra = 1  # what was seen is one of the ways
+    seen = abs(change.sum())
+    far = np.abs(signs @ change) >= seen * (1 - 1e-12)
+    return float((far.sum() + extra) / (len(signs) + extra))
+
+
+def _interval(change: Float64[np.ndarray, " n"], seed: int) -> tuple[float | None, float | None]:
+    if len(change) == 1:
+        return None, None
+    drawn = np.random.default_rng(seed).integers(0, len(change), size=(RESAMPLES, len(change)))
+    low, high = np.quantile(change[drawn].mean(axis=1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _same_length(before: Sequence[float] | Sequence[bool], after: Sequence[float] | Sequence[bool]) -> None:
+    if len(before) != len(after):
+        raise UsageError(f"A paired test needs the same prompts twice; got {len(before)} and {len(after)}.")

@@ -2,6 +2,24 @@
 
 from workbench.studies.carding import record_card
 from workbench.studies.demonstration import demonstrate
+from workbench.studies.dose import Dose, DoseSettings
+from workbench.studies.dosing import record_dose, rederive_dose
 from workbench.studies.identifiability import Card, identify, rederive_card
+from workbench.studies.sweep import Grid, sweep
+from workbench.studies.sweeping import record_sweep, rederive_sweep
 
-__all__ = ["Card", "demonstrate", "identify", "record_card", "rederive_card"]
+__all__ = [
+    "Card",
+    "Dose",
+    "DoseSettings",
+    "Grid",
+    "demonstrate",
+    "identify",
+    "record_card",
+    "record_dose",
+    "record_sweep",
+    "rederive_card",
+    "rederive_dose",
+    "rederive_sweep",
+    "sweep",
+]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from workbench.directions import Direction
 from workbench.errors import PromptError
+from workbench.evaluation.refusal import refusal_tokens
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs, Prompts
 from workbench.runs import RunFolder, RunManifest, note, write_text
-from workbench.search.refusal import refusal_tokens
 from workbench.studies.identifiability import REPEATS, RESAMPLES, SIZES, TEMPLATES, identify
 
 N_VALIDATION = 32

@@ -8,7 +8,7 @@ sees.
 from pathlib import Path
 
 from workbench.activations import ActivationStore
-from workbench.evaluation import Evaluation, measure
+from workbench.evaluation import Evaluation, make_judge, measure
 from workbench.interventions import Ablate, Add, Recipe, random_control
 from workbench.models import Subject
 from workbench.prompts import builtin_pairs
@@ -33,7 +33,7 @@ def demonstrate(subject: Subject, *, n_test: int = N_TEST, out: Path | None = No
     train, val, test = (builtin_pairs(part) for part in ("train", "val", "test"))
     test = type(test)(test.positive.sample(n_test), test.negative.sample(n_test))
     data = digests_of(draw(train, val, settings)) | {"test": test.digest}
-    options = settings.to_json() | {"judge": "phrase", "max_new_tokens": 64}
+    options = settings.to_json() | {"judge": make_judge("local").identity, "max_new_tokens": 64}
     manifest = RunManifest(command="demo", settings=options, model=subject.identity, data=data)
     folder = RunFolder.start(manifest, out, fresh=fresh)
     if folder.done:

@@ -24,12 +24,12 @@ from workbench.activations import ActivationStore, capture
 from workbench.directions import Direction
 from workbench.directions.extraction import Extractor, extractors
 from workbench.errors import SearchError
+from workbench.evaluation.refusal import metric_of
 from workbench.interventions import Ablate, Recipe, random_control
 from workbench.models import Subject, token_rows
 from workbench.prompts import ContrastPairs, Prompts
 from workbench.runs import RunFolder, note, track, writing
 from workbench.search.cones import Effect
-from workbench.search.refusal import metric_of
 from workbench.statistics import Score, mean_score
 
 if TYPE_CHECKING:

@@ -1,0 +1,142 @@
+"""Fit the local judge to the labels, and say how well it agrees with those that it did not see.
+
+    python -m experiments.judging.fit                 from the features that are stored with the labels
+    python -m experiments.judging.fit REPLIES.jsonl   the same, after computing them again from the replies
+
+`labels.jsonl` holds every label under the digest of its prompt and reply, with the features that the judge weighs.
+Replies are beside their labels unless they comply with a harmful request: those are said again by `collect`. A third
+of the prompts, drawn by their digest, is held apart with all replies to them; the strength of the penalty is chosen by
+cross-validation over the prompts of the other two thirds.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.judging.collect import key
+from workbench.evaluation.features import features
+from workbench.evaluation.judges.local import Weights
+from workbench.evaluation.outcomes import Outcome, why_broken
+from workbench.runs import digest_json, write_text
+from workbench.statistics import kappa_score
+
+LABELS = Path(__file__).parent / "labels.jsonl"
+WEIGHTS = Path(__file__).parents[2] / "workbench" / "evaluation" / "data" / "local_judge.json"
+PENALTIES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+Row = dict[str, Any]
+
+
+def held_apart(prompt: str) -> bool:
+    """Whether the replies to a prompt are for testing alone: a third of all prompts."""
+    return int(digest_json(prompt)[:8], 16) % 3 == 0
+
+
+def read_labels() -> list[Row]:
+    """All labels."""
+    return [json.loads(line) for line in LABELS.read_text(encoding="utf-8").splitlines()]
+
+
+def with_features(labels: Sequence[Row], replies: Path) -> list[Row]:
+    """The labels whose reply was said again, with its features computed again."""
+    said = {row["key"]: row for line in replies.read_text(encoding="utf-8").splitlines() if (row := json.loads(line))}
+    assert all(key(row["prompt"], row["reply"]) == name for name, row in said.items())
+    return [
+        row | seen_in(said[row["key"]]["prompt"], said[row["key"]]["reply"]) for row in labels if row["key"] in said
+    ]
+
+
+def seen_in(prompt: str, reply: str) -> Row:
+    """What the judge looks at, in a form that can be stored without the reply."""
+    found = {name: round(value, 4) for name, value in features(prompt, reply).items()}
+    return {"broken": why_broken(reply), "features": found}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Fitted weights, and what they call the replies that were held apart."""
+
+    weights: Weights
+    truth: list[str]
+    called: list[str]
+    models: list[str]
+
+
+def fit(labels: Sequence[Row]) -> Fit:
+    """Fit to two thirds of the prompts, and measure on the rest."""
+    train = [row for row in labels if not held_apart(row["prompt"])]
+    test = [row for row in labels if held_apart(row["prompt"])]
+    plain = _weights(train)
+    called, truth, models = plain_calls(plain, test), [row["label"] for row in test], [row["model"] for row in test]
+    by_model = {
+        name: kappa_score(name, *_of(name, models, truth, called)) for name in dict.fromkeys(models)
+    }  # fmt: skip
+    scored = {"agreement": kappa_score("kappa", truth, called), "agreement_by_model": by_model}
+    return Fit(plain.model_copy(update=scored), truth, called, models)
+
+
+def plain_calls(weights: Weights, rows: Sequence[Row]) -> list[str]:
+    """What the judge calls replies, from their stored features."""
+    likely = weights.probabilities([row["features"] for row in rows]).argmax(axis=1)
+    return ["broken" if row["broken"] else str(weights.outcomes[best]) for row, best in zip(rows, likely, strict=True)]
+
+
+def _of(name: str, models: Sequence[str], *columns: Sequence[str]) -> list[list[str]]:
+    return [[value for value, model in zip(column, models, strict=True) if model == name] for column in columns]
+
+
+def _weights(rows: Sequence[Row]) -> Weights:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, GroupKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    weighed = [row for row in rows if not row["broken"]]
+    names = tuple(weighed[0]["features"])
+    matrix = np.array([[row["features"][name] for name in names] for row in weighed])
+    labels, prompts = np.array([row["label"] for row in weighed]), [row["prompt"] for row in weighed]
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000, class_weight="balanced"))
+    search = GridSearchCV(model, {"logisticregression__C": PENALTIES}, cv=GroupKFold(8), scoring="f1_macro")
+    scaler, regression = search.fit(matrix, labels, groups=prompts).best_estimator_
+    shorter = lambda values: tuple(round(float(value), 6) for value in values)  # noqa: E731
+    return Weights(
+        features=names,
+        outcomes=tuple(Outcome(name) for name in regression.classes_),
+        mean=shorter(scaler.mean_),
+        scale=shorter(scaler.scale_),
+        coefficients=tuple(shorter(row) for row in regression.coef_),
+        intercepts=shorter(regression.intercept_),
+        fitted_to=len(rows),
+        agreement=kappa_score("kappa", ["a", "b"], ["a", "b"]),
+    )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Fit, write the weights, and print the agreement."""
+    labels = read_labels()
+    if arguments:
+        labels = with_features(labels, Path(arguments[0]))
+    found = fit(labels)
+    write_text(WEIGHTS, found.weights.model_dump_json(indent=1) + "\n")
+    sys.stdout.write(report(found))
+
+
+def report(found: Fit) -> str:
+    """Agreement on the replies held apart, and the table of labels against calls."""
+    names = [str(outcome) for outcome in Outcome]
+    lines = [f"fitted to {found.weights.fitted_to} replies; held apart: {len(found.truth)}"]
+    lines += [f"kappa {found.weights.agreement}"]
+    lines += [f"kappa of {name}: {score}, n={score.n}" for name, score in found.weights.agreement_by_model.items()]
+    lines += ["label     " + " ".join(f"{name:>8}" for name in names)]
+    for name in names:
+        row = [sum((t, c) == (name, other) for t, c in zip(found.truth, found.called, strict=True)) for other in names]
+        lines += [f"{name:<10}" + " ".join(f"{count:>8}" for count in row)]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,90 @@
+"""Laws of every registered metric: the same twice, the same items under every recipe, nothing from a no-op."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+from tests.conftest import random_direction
+from workbench.evaluation import Evaluation, Ground, Metric, Observed, metrics
+from workbench.evaluation.metrics.readouts import Readouts
+from workbench.interventions import Add, Recipe
+from workbench.models import Subject, open_model
+from workbench.prompts import Prompts
+
+METRICS = tuple(metrics)
+ASKED = Prompts.of(["Tell me a story.", "Why?", "Name a river.", "What is the tallest mountain on the moon?"])
+TRUTH = [
+    {"question": question, "mc1_targets": {right: 1, wrong: 0}, "mc2_targets": {right: 1, "Hardly.": 1, wrong: 0}}
+    for question, right, wrong in (("Is the sky green?", "No.", "Yes."), ("Can pigs fly?", "Never.", "At night."))
+]
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """A tiny model whose context holds TruthfulQA's primer, every byte of which is a token."""
+    kind, options = tiny.CONFIGS["llama"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(tiny.CONFIGS, "long", (kind, options | {"max_position_embeddings": 1024}))
+        return open_model(str(tiny.save_model("long", tmp_path_factory.mktemp("long"))), dtype="float32")
+
+
+@pytest.fixture
+def ground(llama: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
+    file = tmp_path / "mc_task.json"
+    file.write_text(json.dumps(TRUTH))
+    monkeypatch.setenv("WORKBENCH_TRUTHFULQA", str(file))
+    other = Prompts.of(["Sing.", "What is a fjord?"])
+    sets = {"harmful": other, "harmless": ASKED, "looks-harmful": ASKED}
+    return Ground(llama, sets, batch_size=3, max_new_tokens=5, memo={"refusal tokens": (40, 41)})
+
+
+def made(name: str, subject: Subject) -> Metric:
+    if name == "readouts":
+        return Readouts((("first", random_direction(subject, 1)), ("second", random_direction(subject, 2, layer=2))))
+    return metrics[name]()
+
+
+def usable(name: str, ground: Ground) -> Metric:
+    metric = made(name, ground.subject)
+    if metric.missing(ground):
+        pytest.skip(metric.missing(ground))
+    return metric
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_law_12_a_metric_gives_the_same_values_twice(name: str, ground: Ground) -> None:
+    metric, recipe = usable(name, ground), Add(random_direction(ground.subject)).at("all")
+    assert list(metric.observe(ground, recipe)) == list(metric.observe(ground, recipe))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_law_1_a_no_op_changes_no_value(name: str, ground: Ground) -> None:
+    metric = usable(name, ground)
+    plain, idle = (metric.observe(ground, r) for r in (Recipe(), Add(random_direction(ground.subject), 0.0).at("all")))
+    assert list(plain) == list(idle)
+    name_of = metrics.name_of(metric)
+    parts = tuple(
+        Observed(condition=c, metric=name_of, items=tuple(i)) for c, i in (("baseline", plain), ("treated", idle))
+    )
+    found = Evaluation((), parts, {name_of: tuple(metric.measured())}).differences()
+    assert found
+    assert all((d.value, d.says) == (0.0, "no difference shown") for d in found)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_an_edit_that_moves_every_token_is_seen_on_the_same_items(name: str, ground: Ground) -> None:
+    metric = usable(name, ground)
+    plain = metric.observe(ground, Recipe())
+    moved = metric.observe(ground, Add(random_direction(ground.subject, 5), 3.0).at("all"))
+    assert [item.key for item in plain] == [item.key for item in moved]
+    assert len({item.key for item in plain}) == len(plain)
+    assert [item.values for item in plain] != [item.values for item in moved]
+    names = {measure.name for measure in metric.measured()}
+    assert all(set(item.values) <= names for item in (*plain, *moved))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_what_decides_a_metric_can_be_written_down(name: str, llama: Subject) -> None:
+    assert json.loads(json.dumps(made(name, llama).identity))["name"] == name

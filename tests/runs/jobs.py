@@ -1,0 +1,66 @@
+"""Task functions for the tests: any worker process can import them."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import RunError
+
+
+def square(payload: dict[str, Any]) -> dict[str, Any]:
+    """Square a number, leaving a trace of having run; a negative one fails, and 13 is a mistake."""
+    if "folder" in payload:
+        _mark(payload)
+    if payload["n"] < 0:
+        raise RunError(f"{payload['n']} is negative; give a number from 0.")
+    if payload["n"] == 13:
+        raise ZeroDivisionError("a mistake")
+    return {"square": payload["n"] ** 2}
+
+
+def die(payload: dict[str, Any]) -> dict[str, Any]:
+    """Kill the own process at the first `deaths` tries."""
+    if _mark(payload) <= payload.get("deaths", 0):
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(payload.get("seconds", 0.05))
+    return {"n": payload["n"]}
+
+
+def numbers(payload: dict[str, Any]) -> dict[str, Any]:
+    """Floats whose every bit counts, and all the shapes that JSON has."""
+    import torch
+
+    drawn = torch.randn(64, 64, generator=torch.Generator().manual_seed(payload["n"]))
+    return {
+        "floats": torch.softmax(drawn @ drawn, -1).sum(0).tolist(),
+        "tuple": (1, None, True),
+        "text": "ä\u2028",
+        "by number": {1: float("inf")},
+        "payload": payload,
+    }
+
+
+def threads(payload: dict[str, Any]) -> dict[str, Any]:
+    """How many threads this process may use."""
+    return {"threads": os.environ.get("OMP_NUM_THREADS")}
+
+
+def linger(payload: dict[str, Any]) -> dict[str, Any]:
+    """Take a while on a Ray node, leaving a trace of having run and of where."""
+    import ray
+
+    node = ray.get_runtime_context().get_node_id()
+    _mark(payload)
+    (Path(payload["folder"]) / node).touch()
+    time.sleep(payload["seconds"])
+    return {"node": node}
+
+
+def _mark(payload: dict[str, Any]) -> int:
+    """Count one more try of this task, and return how many there were."""
+    tries = Path(payload["folder"]) / f"{payload['n']}.tries"
+    with tries.open("a") as file:
+        file.write("x")
+    return tries.stat().st_size

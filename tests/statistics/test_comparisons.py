@@ -1,0 +1,167 @@
+"""Paired differences, corrections, planning, agreement and preferences, against other libraries and by hand."""
+
+from math import log
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import permutation_test
+from sklearn.metrics import cohen_kappa_score
+from statsmodels.stats.contingency_tables import mcnemar as other_mcnemar
+
+from workbench.errors import UsageError
+from workbench.statistics import (
+    Difference,
+    bradley_terry,
+    holm,
+    kappa_score,
+    least_n_for_mean,
+    least_n_for_rate,
+    mcnemar,
+    paired_difference,
+    rate_score,
+)
+
+choix = pytest.importorskip("choix")
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_mcnemar_is_statsmodels(pairs: list[tuple[bool, bool]]) -> None:
+    before, after = zip(*pairs, strict=True)
+    gained, lost = sum(a and not b for b, a in pairs), sum(b and not a for b, a in pairs)
+    expected = min(float(other_mcnemar([[0, lost], [gained, 0]], exact=True).pvalue), 1.0) if gained + lost else 1.0
+    assert mcnemar(before, after).p_value == pytest.approx(expected)
+
+
+def test_mcnemar_by_hand() -> None:
+    # Eight changed one way and one the other: 2 (C(9,0) + C(9,1)) / 2^9.
+    found = mcnemar([True] * 8 + [False] * 3, [False] * 8 + [True] + [False] * 2)
+    assert (found.gained, found.lost, found.n) == (1, 8, 11)
+    assert found.p_value == pytest.approx(2 * 10 / 512)
+
+
+@pytest.mark.parametrize("n", [5, 10, 40])
+def test_sign_flips_agree_with_scipy(n: int) -> None:
+    before, after = np.random.default_rng(n).normal(size=(2, n)) + np.array([[0.0], [0.4]])
+    found = paired_difference("d", before.tolist(), after.tolist())
+    expected = permutation_test(
+        (after - before,), lambda x, axis: x.mean(axis=axis), permutation_type="samples", n_resamples=10_000,
+        vectorized=True, rng=np.random.default_rng(1),
+    )  # fmt: skip
+    assert found.p_value == pytest.approx(expected.pvalue, abs=0.02)
+    assert found.value == pytest.approx((after - before).mean())
+
+
+def test_a_planted_change_is_shown_with_its_interval() -> None:
+    noise = np.random.default_rng(0).normal(size=(2, 200))
+    found = paired_difference("d", noise[0].tolist(), (noise[0] + 0.5 + 0.2 * noise[1]).tolist())
+    assert found.says == "more"
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < 0.5 < found.high
+    assert found.high - found.low < 0.1
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+    draws = np.random.default_rng(1).normal(loc=0.3, size=(300, 60))
+    scores = [paired_difference("d", [0.0] * 60, draw.tolist()) for draw in draws]
+    covered = sum(s.low <= 0.3 <= s.high for s in scores if s.low is not None and s.high is not None)
+    assert covered / 300 > 0.90
+
+
+@pytest.mark.parametrize("kind", ["rate", "mean"])
+def test_no_difference_is_shown_between_two_draws_of_one_thing(kind: str) -> None:
+    draws = np.random.default_rng(2)
+    said = 0
+    for _ in range(100):
+        table = []
+        for name in "abc":
+            pair = draws.random((2, 40)) < 0.4 if kind == "rate" else draws.exponential(size=(2, 40))
+            table.append(paired_difference(name, *pair.astype(float).tolist(), kind=kind))  # type: ignore[arg-type]
+        said += all(difference.says == "no difference shown" for difference in holm(table))
+    assert said >= 95
+
+
+def test_holm_by_hand() -> None:
+    def one(p: float) -> Difference:
+        return Difference(name="d", value=1.0, low=0.0, high=2.0, n=9, p_value=p, test="sign flips")
+
+    found = [difference.adjusted for difference in holm([one(0.01), one(0.04), one(0.03)])]
+    assert found == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+
+
+def test_kappa_is_scikit_learns() -> None:
+    first, second = np.random.default_rng(3).choice(list("abc"), size=(2, 80)).tolist()
+    second[:40] = first[:40]
+    found = kappa_score("kappa", first, second)
+    assert found.value == pytest.approx(cohen_kappa_score(first, second))
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < found.value < found.high
+
+
+def test_kappa_of_one_label_alone_has_no_value() -> None:
+    with pytest.raises(UsageError, match="All 3 labels are 'a'"):
+        kappa_score("kappa", ["a"] * 3, ["a"] * 3)
+    with pytest.raises(UsageError, match="got 0 and 0"):
+        kappa_score("kappa", [], [])
+
+
+@pytest.mark.parametrize(("width", "rate"), [(0.1, 0.5), (0.05, 0.1), (0.15, 0.02), (0.01, 0.5)])
+def test_the_least_n_is_enough_and_one_less_is_not(width: float, rate: float) -> None:
+    def half(n: int) -> float:
+        score = rate_score("r", round(rate * n), n)
+        assert score.low is not None
+        assert score.high is not None
+        return (score.high - score.low) / 2
+
+    n = least_n_for_rate(width, rate)
+    assert half(n) <= width
+    assert half(n - 1) > width
+
+
+def test_the_least_n_of_a_mean_by_hand() -> None:
+    assert least_n_for_mean(0.1, 0.5) == 97  # (1.96 x 0.5 / 0.1)^2 = 96.04
+    for width in (0.0, -1.0, float("nan")):
+        with pytest.raises(UsageError):
+            least_n_for_rate(width)
+
+
+def test_bradley_terry_of_two_is_the_log_odds() -> None:
+    found = bradley_terry([("a", "b")] * 30 + [("b", "a")] * 10)
+    assert found["a"].value - found["b"].value == pytest.approx(log(3))
+    assert found["a"].low is not None
+    assert found["a"].low < found["a"].value
+
+
+def test_bradley_terry_is_choix() -> None:
+    draws = np.random.default_rng(4)
+    truth = {"a": 0.0, "b": 0.7, "c": -0.5, "d": 1.2}
+    pairs = []
+    for _ in range(400):
+        one, two = draws.choice(list(truth), 2, replace=False)
+        wins = draws.random() < 1 / (1 + np.exp(truth[two] - truth[one]))
+        pairs.append((str(one), str(two)) if wins else (str(two), str(one)))
+    found = bradley_terry(pairs)
+    expected = choix.mm_pairwise(4, [("abcd".index(w), "abcd".index(loser)) for w, loser in pairs], tol=1e-12)
+    assert [found[name].value for name in "abcd"] == pytest.approx(expected - expected.mean(), abs=1e-5)
+    assert sorted(found, key=lambda name: found[name].value) == ["c", "a", "b", "d"]
+
+
+def test_strengths_without_bound_are_refused() -> None:
+    with pytest.raises(UsageError, match="never preferred"):
+        bradley_terry([("a", "b")] * 5)
+    with pytest.raises(UsageError, match="two players"):
+        bradley_terry([])
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_differences_of_nothing_and_of_one(n: int) -> None:
+    if n == 0:
+        with pytest.raises(UsageError, match="no items"):
+            paired_difference("d", [], [])
+        return
+    found = paired_difference("d", [0.0], [1.0], kind="rate")
+    assert (found.low, found.high, found.p_value, found.says) == (None, None, 1.0, "no difference shown")

@@ -1,0 +1,91 @@
+"""Sweeps: every combination once, the same whichever engine, and a failure costs its own row."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import random_direction
+from workbench.errors import RecipeError, UsageError
+from workbench.evaluation import Settings
+from workbench.models import Subject
+from workbench.prompts import Prompts
+from workbench.runs import RunFolder
+from workbench.runs.engines import make_engine
+from workbench.runs.tasks import TaskStore
+from workbench.studies import Grid, record_sweep, rederive_sweep, sweep
+
+SETS = {"harmful": Prompts.of(["Burn it.", "Steal it."]), "harmless": Prompts.of(["Bake it.", "Paint it."])}
+FEW = Settings(max_new_tokens=3)
+RECIPE = "add({direction}, strength={strength}) @ {layer}"
+
+
+@pytest.fixture
+def grid(llama: Subject, tiny_folders: dict[str, Path], tmp_path: Path) -> Grid:
+    files = {
+        name: random_direction(llama, seed).save(tmp_path / f"{name}.safetensors") for seed, name in enumerate("ab")
+    }
+    return Grid((str(tiny_folders["llama"]),), RECIPE, files, (1, 2), (1.0,), dtype="float32", controls=False)
+
+
+def test_a_grid_is_every_way_to_fill_the_recipe_in(grid: Grid) -> None:
+    expected = [
+        "add(a, strength=1.0) @ 1",
+        "add(a, strength=1.0) @ 2",
+        "add(b, strength=1.0) @ 1",
+        "add(b, strength=1.0) @ 2",
+    ]
+    assert list(grid.recipes()) == expected
+    assert list(Grid(("m",), "ablate(a) @ all", grid.directions, (1, 2)).recipes()) == ["ablate(a) @ all"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [("add(a) @ {site}", "{site} cannot be filled in"), ("add({direction}) @ 1", "no --direction was given")],
+)
+def test_a_grid_that_cannot_be_filled_in_is_refused(recipe: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        Grid(("m",), recipe)
+    with pytest.raises(UsageError, match="needs a model"):
+        Grid((), "nothing")
+
+
+def test_a_sweep_is_measured_once_and_shared(grid: Grid, tmp_path: Path) -> None:
+    store, engine = TaskStore(tmp_path / "tasks"), make_engine("here")
+    found = sweep(grid, SETS, engine, settings=FEW, store=store)
+    (evaluation,) = found.evaluations.values()
+    assert evaluation.conditions == ["baseline", *grid.recipes()]
+    assert len(list((tmp_path / "tasks").iterdir())) == 5
+    times = {file: file.stat().st_mtime_ns for file in (tmp_path / "tasks").iterdir()}
+    again = sweep(grid, SETS, engine, settings=FEW, store=store)
+    assert again.to_json() == found.to_json()
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "tasks").iterdir()} == times
+
+
+def test_every_engine_finds_the_same(grid: Grid, tmp_path: Path) -> None:
+    here = sweep(grid, SETS, make_engine("here"), settings=FEW, store=TaskStore(tmp_path / "here"))
+    there = sweep(grid, SETS, make_engine("joblib", workers=2), settings=FEW, store=TaskStore(tmp_path / "there"))
+    assert here.to_json() == there.to_json()
+    for file in (tmp_path / "here").iterdir():
+        assert (tmp_path / "there" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_failing_recipe_costs_its_own_row_and_the_run_stays_open(
+    grid: Grid, tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    wide = Grid(grid.models, RECIPE, grid.directions, (1, 99), (1.0,), dtype="float32", controls=False)
+    folder = record_sweep(wide, SETS, make_engine("here"), settings=FEW, out=tmp_path / "r")
+    results = folder.results()
+    assert len(results["failures"]) == 2
+    assert all("layers 0-2" in why for why in results["failures"].values())
+    assert len(results["models"][grid.models[0]]["scores"]) > 0
+    assert not folder.done
+
+
+def test_a_finished_sweep_derives_again(grid: Grid, tmp_path: Path) -> None:
+    folder = record_sweep(grid, SETS, make_engine("here"), settings=FEW, out=tmp_path / "r")
+    assert folder.done
+    assert {"sweep.csv", "sweep.parquet", "conditions.jsonl"} <= set(folder.manifest.artefacts)
+    assert rederive_sweep(RunFolder.open(folder.path)) == []
+    rows = folder.path / "conditions.jsonl"
+    rows.write_text(rows.read_text().replace('"first_token_kl": ', '"first_token_kl": 1', 1))
+    assert rederive_sweep(RunFolder.open(folder.path))

@@ -1,0 +1,92 @@
+"""The tables of an evaluation."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from workbench.cli.display import interval, percent, table
+
+_OUTCOMES = ("refusal", "compliance", "evasion", "broken")
+_KL = (("divergence", "kl"), ("divergence", "first_token_kl"), ("first-token", "first_token_kl"))
+
+
+def evaluation_tables(results: Mapping[str, Any]) -> list[Table | str]:
+    """Outcomes of every condition, what was gained and what it cost, and what the search saw."""
+    scores = {score["name"]: score for score in results["scores"]}
+    conditions = list(dict.fromkeys(name.rsplit("/", 2)[0] for name in scores))
+    changes = {change["name"]: change for change in results["differences"]}
+    found: list[Table | str] = [
+        _outcomes(asked, conditions, scores, changes)
+        for asked in ("harmful", "harmless", "looks-harmful")
+        if f"{conditions[0]}/{asked}/refusal" in scores
+    ]
+    found.append(_kl(conditions, scores, changes))
+    found += [_tax(title, results["tax"][key]) for key, title in _TAX.items() if results.get("tax", {}).get(key)]
+    return [*found, *_gap(results.get("search_and_test", [])), _notes(results)]
+
+
+_TAX = {"gained": "What was gained (treated against baseline)", "cost": "What it cost (treated against baseline)"}
+
+
+def _outcomes(asked: str, conditions: Sequence[str], scores: Mapping[str, Any], changes: Mapping[str, Any]) -> Table:
+    rows = []
+    for condition in conditions:
+        cells = [percent(scores[f"{condition}/{asked}/{measure}"]) for measure in _OUTCOMES]
+        unjudged = scores.get(f"{condition}/{asked}/unjudged")
+        change = changes.get(f"{condition}/{asked}/refusal")
+        rows.append([condition, *cells, _p_value(change), "" if unjudged is None else percent(unjudged)])
+    n = scores[f"{conditions[0]}/{asked}/refusal"]["n"]
+    columns = ["condition", "refusal", "coherent compliance", "evasion", "broken", "p of refusal", "unjudged"]
+    if not any(row[-1] for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    return table(f"Replies to {asked} prompts (n={n})", columns, rows)
+
+
+def _kl(conditions: Sequence[str], scores: Mapping[str, Any], changes: Mapping[str, Any]) -> Table | str:
+    measures = [pair for pair in _KL if f"{conditions[0]}/{pair[0]}/{pair[1]}" in scores]
+    if not measures:
+        return "No divergence was measured."
+    rows = [
+        [condition, *(interval(scores[f"{condition}/{group}/{measure}"]) for group, measure in measures)]
+        for condition in conditions
+        if condition != conditions[0]
+    ]
+    names = {"kl": "KL, later tokens", "first_token_kl": "KL, first token"}
+    return table("Divergence from the baseline on harmless prompts (nats)",
+                 ["condition", *(names[measure] for _, measure in measures)], rows)  # fmt: skip
+
+
+def _tax(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    cells = [
+        [f"{r['group']}: {r['measure']}", interval(r["before"]), interval(r["after"]), interval(r["change"]),
+         _p_value(r["change"]), str(r["change"]["n"]), r["change"]["says"]]
+        for r in rows
+    ]  # fmt: skip
+    return table(title, ("measure", "before", "after", "change", "p", "n", "says"), cells)
+
+
+def _gap(rows: Sequence[Mapping[str, Any]]) -> list[Table | str]:
+    if not rows:
+        return []
+    cells = [[r["score"], f"{r['search']:.3f}", interval(r["test"]), f"{r['gap']:+.3f}"] for r in rows]
+    return [table("What the search saw, and what the test says", ("score", "search", "test", "gap"), cells)]
+
+
+def _notes(results: Mapping[str, Any]) -> str:
+    kappa = results["judge"]["kappa"]
+    agreed = f"Cohen's kappa {interval(kappa)} with {kappa['n']} labels given by hand" if kappa else "agreement unknown"
+    said = [
+        f"Outcomes by the {results['judge']['name']} judge ({agreed}). 95 % intervals: Wilson for rates, bootstrap for "
+        "means and changes. p: paired, against the baseline on the same items, corrected by Holm over all measures and "
+        "conditions of this run."
+    ]
+    if matches := results.get("control_match", {}):
+        ratios = "; ".join(f"{name} {', '.join(f'{r:.2f}' for r in each)}" for name, each in matches.items())
+        said.append(f"Mean squared projection that a control removes, as a share of the real one's: {ratios}.")
+    said += [f"Not measured: {name}: {why}" for name, why in results.get("not_measured", {}).items()]
+    return "\n".join(said)
+
+
+def _p_value(change: Mapping[str, Any] | None) -> str:
+    return "" if change is None else f"{change['adjusted']:.2g}"

@@ -1,0 +1,92 @@
+"""The accounts of an edit: what was gained and what it cost, what the search saw and what the test says, and how many
+prompts a narrower interval would take.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from workbench.evaluation.comparison import BASELINE, Evaluation, values_of
+from workbench.interventions import Recipe
+from workbench.interventions.edits.ablate import Ablate
+from workbench.interventions.edits.add import Add
+from workbench.statistics import least_n_for_mean, least_n_for_rate
+
+TREATED = "treated"
+GAINED = (("harmful", "compliance"), ("harmful", "refusal"), ("looks-harmful", "refusal"), ("harmless", "refusal"))
+COST = (
+    ("harmful", "broken"), ("harmless", "broken"), ("harmless", "compliance"), ("harmless", "repetition"),
+    ("harmless", "diversity"), ("first-token", "first_token_kl"), ("divergence", "first_token_kl"),
+    ("divergence", "kl"), ("divergence", "own_cross_entropy"), ("language", "cross_entropy"), ("choices", "accuracy"),
+    ("choices", "margin"), ("truthfulqa", "mc1"), ("truthfulqa", "mc2"), ("harness", "acc"),
+)  # fmt: skip
+_SEARCHED = {"refusal_score": "harmful_odds", "induce_score": "harmless_odds", "kl_div_score": "first_token_kl"}
+_POINTS, _NATS = 0.10, 0.05  # the intervals that n is planned for
+
+
+def accounts(evaluation: Evaluation, recipe: Recipe) -> dict[str, Any]:
+    """All three, as JSON."""
+    return {
+        "tax": {"gained": rows_of(evaluation, GAINED), "cost": rows_of(evaluation, COST)},
+        "search_and_test": search_and_test(evaluation, recipe),
+        "least_n": least_n(evaluation),
+    }
+
+
+def rows_of(evaluation: Evaluation, wanted: tuple[tuple[str, str], ...]) -> list[dict[str, Any]]:
+    """Before and after, with the difference, of each measure that was taken."""
+    names, found = {score.name for score in evaluation.scores()}, []
+    for group, measure in wanted:
+        if not {f"{condition}/{group}/{measure}" for condition in (BASELINE, TREATED)} <= names:
+            continue
+        difference = evaluation.difference(TREATED, group, measure)
+        if difference is not None:
+            before, after = (evaluation.score(c, group, measure).model_dump() for c in (BASELINE, TREATED))
+            change = difference.model_dump() | {"says": difference.says}
+            found.append({"group": group, "measure": measure, "before": before, "after": after, "change": change})
+    return found
+
+
+def search_and_test(evaluation: Evaluation, recipe: Recipe) -> list[dict[str, Any]]:
+    """What the search saw on its validation prompts, and the same number on the test prompts; and the gap."""
+    if len(recipe) != 1 or len(recipe.directions) != 1:
+        return []
+    (placement,), (direction,) = recipe.placements, recipe.directions
+    whole = getattr(placement.edit, "strength", None) == 1.0 and placement.tokens == "all"
+    ablated = whole and isinstance(placement.edit, Ablate) and placement.sites == ("all",)
+    added = whole and isinstance(placement.edit, Add) and placement.sites == (str(direction.site),)
+    names = (("refusal_score", "kl_div_score") if ablated else ()) + (("induce_score",) if added else ())
+    scores = {score.name: score for score in evaluation.scores()}
+    found = []
+    for name in names:
+        tested = next((scores[n] for n in _test_names(_SEARCHED[name]) if n in scores), None)
+        if tested is not None and name in direction.quality:
+            seen = direction.quality[name]
+            found.append({"score": name, "search": seen, "test": tested.model_dump(), "gap": tested.value - seen})
+    return found
+
+
+def _test_names(measure: str) -> list[str]:
+    return [f"{TREATED}/{metric}/{measure}" for metric in ("refusal-odds", "divergence", "first-token")]
+
+
+def least_n(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """How many items each treated measure needs for plus or minus ten points, or 0.05 of its unit."""
+    found = []
+    for part in evaluation.parts:
+        if part.condition != TREATED:
+            continue
+        for measure in evaluation.measures_of(part.metric):
+            values = list(values_of(part.items, measure.name).values())
+            if len(values) < 2 or "@" in measure.name or measure.name == "unjudged":
+                continue
+            rate = measure.kind == "rate"
+            width = _POINTS if rate else _NATS
+            n = least_n_for_rate(width, float(np.mean(values))) if rate else _for_mean(width, values)
+            found.append({"group": part.metric, "measure": measure.name, "plus_or_minus": width, "least_n": n,
+                          "n": len(values)})  # fmt: skip
+    return found
+
+
+def _for_mean(width: float, values: list[float]) -> int:
+    return least_n_for_mean(width, float(np.std(values, ddof=1)))

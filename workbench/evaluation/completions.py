@@ -1,0 +1,47 @@
+"""Completions that another tool has made, judged into a run folder: `workbench judge`."""
+
+from pathlib import Path
+
+from workbench.evaluation.comparison import Evaluation
+from workbench.evaluation.interchange import read_completions, replies_table
+from workbench.evaluation.judges import Exchange, Judge, judges
+from workbench.evaluation.measuring import REPLIES
+from workbench.evaluation.replies import Judged, Measured
+from workbench.runs import RunFolder, RunManifest, digest_json, note, writing
+
+CONDITION, SET = "given", "completions"
+
+
+def record_judged(path: Path, judge: Judge, *, out: Path | None = None) -> RunFolder:
+    """Judge the completions of a file; a finished run of the same identity is handed back as it is.
+
+    Raises UsageError where the file cannot be read.
+    """
+    exchanges = read_completions(path)
+    data = {"completions": digest_json([list(exchange) for exchange in exchanges])}
+    model = {"name": path.stem, "digest": data["completions"]}
+    manifest = RunManifest(command="judge", settings={"judge": judge.identity}, model=model, data=data)
+    folder = RunFolder.start(manifest, out)
+    if folder.done:
+        note(f"These completions were judged before; the result is in {folder.path}.")
+        return folder
+    with folder.timed("judge"):
+        measured = judge_exchanges(exchanges, judge)
+    folder.log(REPLIES, measured.model_dump(mode="json"))
+    evaluation = Evaluation((measured,), judge=judges.name_of(judge), agreement=judge.agreement)
+    with writing(folder.path / "replies.parquet") as draft:
+        replies_table(evaluation).to_parquet(draft, index=False)
+    folder.finish(evaluation.to_json(), evaluation.scores())
+    return folder
+
+
+def judge_exchanges(exchanges: list[Exchange], judge: Judge) -> Measured:
+    """The exchanges with their outcomes, in order; each is an item of its own, also where a prompt comes twice."""
+    rows = tuple(
+        Judged(
+            prompt=exchange.prompt, digest=digest_json([number, exchange.prompt])[:32], category=None,
+            reply=exchange.reply, **verdict.model_dump(),
+        )
+        for number, (exchange, verdict) in enumerate(zip(exchanges, judge(exchanges), strict=True))
+    )  # fmt: skip
+    return Measured(condition=CONDITION, asked=SET, replies=rows)

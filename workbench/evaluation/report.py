@@ -1,0 +1,99 @@
+"""An evaluation as one HTML page: its tables and figures, readable without a network, and nothing of it is markup."""
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from workbench.evaluation.comparison import BASELINE, Evaluation
+from workbench.evaluation.figures import figures
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 1060px; margin: 2rem auto; padding: 0 1rem; color: #222 }
+h1 { font-size: 1.5rem; overflow-wrap: anywhere } h2 { font-size: 1.15rem; margin-top: 2.2rem }
+table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums }
+th, td { text-align: left; padding: .28rem .6rem; border-bottom: 1px solid #ddd } th { border-bottom: 2px solid #888 }
+td.n { text-align: right } .quiet { color: #666 } .shown { font-weight: 600 } code { overflow-wrap: anywhere }
+.wide { overflow-x: auto }
+"""
+_HEAD = '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+
+
+def report(title: str, evaluation: Evaluation, results: Mapping[str, Any], command: str) -> str:
+    """The page."""
+    drawn = figures(evaluation)
+    parts = [
+        f"{_HEAD}<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body><h1>{html.escape(title)}</h1>",
+        _said(evaluation, command),
+        _section("What was gained", _tax(results["tax"]["gained"])),
+        _section("What it cost", _tax(results["tax"]["cost"])),
+        *(_section(name, _drawn(figure, first=not i)) for i, (name, figure) in enumerate(drawn.items())),
+        _section("What the search saw, and what the test says", _gap(results["search_and_test"])),
+        _section("All scores", _scores(evaluation)),
+        _section("Prompts that a narrower interval takes", _least(results["least_n"])),
+        _section("Not measured", _table(("metric", "why"), evaluation.missing.items())),
+    ]
+    return "\n".join(part for part in parts if part) + "</body></html>\n"
+
+
+def _said(evaluation: Evaluation, command: str) -> str:
+    agreed = evaluation.agreement
+    kappa = f"Cohen's kappa {agreed} with {agreed.n} labels given by hand" if agreed else "agreement unknown"
+    return (
+        f"<p>Outcomes by the {html.escape(evaluation.judge)} judge ({kappa}). Intervals are 95 %: Wilson for rates, "
+        "bootstrap for means and differences. p values are of paired tests against the baseline on the same items "
+        "(McNemar, exact; sign flips), corrected by Holm over all of this page. Controls are live passes.</p>"
+        f"<p>Derive every number again: <code>{html.escape(command)}</code></p>"
+    )
+
+
+def _section(name: str, body: str) -> str:
+    return f"<h2>{html.escape(name)}</h2>{body}" if body else ""
+
+
+def _drawn(figure: Any, first: bool) -> str:
+    made: str = figure.to_html(full_html=False, include_plotlyjs=True if first else False)  # noqa: SIM210
+    return made
+
+
+def _tax(rows: Sequence[Mapping[str, Any]]) -> str:
+    cells = [
+        (r["group"], r["measure"], number(r["before"]), number(r["after"]), number(r["change"]),
+         f"{r['change']['adjusted']:.2g}", r["change"]["n"], r["change"]["says"])
+        for r in rows
+    ]  # fmt: skip
+    return _table(("set", "measure", "before", "after", "change", "p (Holm)", "n", "says"), cells)
+
+
+def _gap(rows: Sequence[Mapping[str, Any]]) -> str:
+    cells = [(r["score"], f"{r['search']:.3g}", number(r["test"]), f"{r['gap']:+.3g}", r["test"]["n"]) for r in rows]
+    return _table(("score", "search's validation prompts", "test prompts", "gap", "n"), cells)
+
+
+def _scores(evaluation: Evaluation) -> str:
+    cells = []
+    for score in evaluation.scores():
+        condition, group, measure = score.name.rsplit("/", 2)
+        change = evaluation.difference(condition, group, measure)
+        shown = ("", "", "") if change is None else (number(change.model_dump()), f"{change.adjusted:.2g}", change.says)
+        baseline = ("", "", "") if condition == BASELINE else shown
+        cells.append((group, measure, condition, number(score.model_dump()), score.n, *baseline))
+    cells.sort(key=lambda row: (row[0], row[1]))
+    return _table(("set", "measure", "condition", "value", "n", "change", "p (Holm)", "says"), cells)
+
+
+def _least(rows: Sequence[Mapping[str, Any]]) -> str:
+    cells = [(r["group"], r["measure"], f"± {r['plus_or_minus']:g}", r["least_n"], r["n"]) for r in rows]
+    return _table(("set", "measure", "for", "n needed", "n here"), cells)
+
+
+def number(score: Mapping[str, Any]) -> str:
+    """A value with its interval."""
+    if score["low"] is None:
+        return f"{score['value']:.3g} [n=1]"
+    return f"{score['value']:.3g} [{score['low']:.3g}, {score['high']:.3g}]"
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    body = "".join(f"<tr>{''.join(f'<td>{html.escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>' if body else ""

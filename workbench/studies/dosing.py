@@ -1,0 +1,87 @@
+"""Doses into a run folder: `workbench dose`, and the same from a script."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from workbench.evaluation import Settings, make_judge, measure, rederive
+from workbench.evaluation.comparison import BASELINE
+from workbench.evaluation.holdout import unseen
+from workbench.evaluation.metrics.divergence import Divergence
+from workbench.evaluation.metrics.refusal_odds import RefusalOdds
+from workbench.evaluation.rederiving import rebuilt
+from workbench.evaluation.suites import Suite
+from workbench.interventions import Recipe, random_control
+from workbench.models import Subject
+from workbench.prompts import ContrastPairs, Prompts, for_tuning
+from workbench.runs import RunFolder, RunManifest, note, write_text
+from workbench.studies.dose import CONTROL, Dose, DoseSettings, name_of
+
+FIGURE = "dose.html"
+SUITE = Suite(("harmful", "harmless"), (Divergence(tokens=32), RefusalOdds()))
+
+
+def record_dose(
+    subject: Subject,
+    recipe: Recipe,
+    prompts: ContrastPairs,
+    *,
+    dose: DoseSettings | None = None,
+    settings: Settings | None = None,
+    judge: str = "local",
+    out: Path | None = None,
+) -> RunFolder:
+    """Turn a control of `recipe` through its doses, into a run folder; an interrupted one goes on.
+
+    Raises PromptError where the prompts are a test part, RecipeError where the recipe has no such control.
+    """
+    recipe.check_fits(subject)
+    turned, how = dose or DoseSettings(), settings or Settings()
+    for side in (prompts.positive, prompts.negative):
+        for_tuning(side, "a dose")
+    conditions: dict[str, Recipe] = {name_of(each): recipe.turned(turned.control, each) for each in turned.ordered}
+    sets = unseen(prompts, [recipe])
+    said = turned.to_json() | asdict(how) | {"recipe": recipe.to_json(), "judge": make_judge(judge).identity}
+    data = {name: side.digest for name, side in sets.items()}
+    folder = RunFolder.start(RunManifest(command="dose", settings=said, model=subject.identity, data=data), out)
+    if folder.done:
+        note(f"These doses were measured before; the result is in {folder.path}.")
+        return folder
+    with folder.timed("dose"):
+        all_conditions = {BASELINE: Recipe()} | conditions | _controls(subject, recipe, turned, sets, how)
+        evaluation = measure(subject, all_conditions, sets, settings=how, suite=SUITE, judge=judge, folder=folder)
+    found = Dose(evaluation, turned)
+    recipe.save(folder.path / "recipe.json")
+    write_text(folder.path / FIGURE, found.plot().to_html(include_plotlyjs=True))
+    folder.finish(found.to_json() | {"recipe": str(recipe)}, evaluation.scores())
+    return folder
+
+
+def rederive_dose(folder: RunFolder) -> list[str]:
+    """What of a dose run does not follow from its replies and values, one sentence each."""
+    said = folder.manifest.settings
+    names = DoseSettings.__dataclass_fields__
+    turned = DoseSettings(**{name: tuple(v) if isinstance(v := said[name], list) else v for name in names})
+    recorded = folder.results()
+    found = Dose(rebuilt(folder), turned).to_json()
+    faults = rederive(folder)
+    for name in ("window", "doses", "own_doses", "said", "baseline"):
+        if json.loads(json.dumps(found[name])) != recorded[name]:
+            faults.append(f"The {name} of the doses does not follow from the stored replies and values.")
+    return faults
+
+
+def _controls(
+    subject: Subject, recipe: Recipe, turned: DoseSettings, sets: Mapping[str, Prompts], how: Settings
+) -> dict[str, Recipe]:
+    if not turned.controls:
+        return {}
+    control = random_control(subject, recipe, sets["harmful"], how.seed, batch_size=how.batch_size)
+    if any(placement.edit.control_match == "placebo" for placement in recipe.placements):
+        note("This edit's control is a placebo, which follows the edit itself; it is made for every dose.")
+        return {
+            CONTROL + name_of(d): random_control(subject, recipe.turned(turned.control, d), sets["harmful"], how.seed)
+            for d in turned.ordered
+        }
+    return {CONTROL + name_of(each): control.turned(turned.control, each) for each in turned.ordered}

@@ -1,0 +1,127 @@
+"""A sweep into a run folder: `workbench sweep`, and the same from a script."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas
+
+from workbench.directions import load_asset
+from workbench.evaluation import Evaluation, Settings, make_judge
+from workbench.evaluation.metrics import Measure, Observed
+from workbench.evaluation.replies import Measured, judged_again
+from workbench.models.sources import resolve
+from workbench.prompts import Prompts
+from workbench.runs import RunFolder, RunManifest, note, write_json, writing
+from workbench.runs.engines import Engine
+from workbench.runs.folder import RESULTS
+from workbench.statistics import Score
+from workbench.studies.sweep import Grid, Swept, digest_of, sweep
+
+ROWS = "conditions.jsonl"
+
+
+def record_sweep(
+    grid: Grid,
+    sets: Mapping[str, Prompts],
+    engine: Engine,
+    *,
+    suite: str = "quick",
+    settings: Settings | None = None,
+    judge: str = "local",
+    out: Path | None = None,
+) -> RunFolder:
+    """Sweep into a run folder. One with failures stays open: the same command tries them again."""
+    how = settings or Settings()
+    assets = {name: load_asset(path) for name, path in grid.directions.items()}
+    said: dict[str, Any] = {
+        "grid": digest_of(grid, assets),
+        "suite": suite,
+        "judge": make_judge(judge).identity,
+    } | asdict(how)
+    models = {model: resolve(model, grid.dtype or "bfloat16").digest for model in grid.models}
+    name = {"name": grid.models[0] if len(models) == 1 else f"{len(models)}-models"} | models
+    data = {name: side.digest for name, side in sets.items()}
+    folder = RunFolder.start(RunManifest(command="sweep", settings=said, model=name, data=data), out)
+    if folder.done:
+        note(f"This sweep was finished before; its result is in {folder.path}.")
+        return folder
+    with folder.timed("sweep"):
+        swept = sweep(grid, sets, engine, suite=suite, settings=how, judge=judge)
+    write_rows(folder, swept)
+    table = table_of(swept)
+    with writing(folder.path / "sweep.csv") as draft:
+        table.to_csv(draft, index=False)
+    with writing(folder.path / "sweep.parquet") as draft:
+        table.to_parquet(draft, index=False)
+    scores = [
+        score.model_copy(update={"name": f"{model}/{score.name}"})
+        for model, evaluation in swept.evaluations.items()
+        for score in evaluation.scores()
+    ]
+    if swept.failures:
+        write_json(folder.path / RESULTS, swept.to_json())
+        note(f"{len(swept.failures)} tasks failed ({_first(swept)}); the same command tries them again.")
+    else:
+        folder.finish(swept.to_json(), scores)
+    return folder
+
+
+def table_of(swept: Swept) -> pandas.DataFrame:
+    """One row a model and score."""
+    tables = [evaluation.to_pandas().assign(model=model) for model, evaluation in swept.evaluations.items()]
+    return pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame()
+
+
+def write_rows(folder: RunFolder, swept: Swept) -> None:
+    """Write down what every number follows from, once."""
+    with writing(folder.path / ROWS) as draft:
+        lines = [
+            json.dumps({"model": model, kind: part.model_dump(mode="json")}, ensure_ascii=False)
+            for model, evaluation in swept.evaluations.items()
+            for kind, parts in (("replies", evaluation.measured), ("observed", evaluation.observed))
+            for part in parts
+        ]
+        draft.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def rederive_sweep(folder: RunFolder) -> list[str]:
+    """What of a sweep does not follow from its replies and values, one sentence each."""
+    faults, recorded = [], folder.results()["models"]
+    rows = folder.journal(ROWS, dict)
+    judge = make_judge(folder.manifest.settings["judge"]["name"])
+    same = judge.identity == folder.manifest.settings["judge"]
+    if not same:
+        faults.append("The judge has changed since; its verdicts were not called again.")
+    for model, results in recorded.items():
+        parts = [Measured.model_validate(r["replies"]) for r in rows if r["model"] == model and "replies" in r]
+        again = [p.model_copy(update={"replies": judged_again(p.replies, judge)}) for p in parts] if same else parts
+        observed = [Observed.model_validate(r["observed"]) for r in rows if r["model"] == model and "observed" in r]
+        found = _rebuilt(results, again, observed).to_json()
+        faults += [
+            f"The {key} of {model} do not follow from the stored replies and values."
+            for key, value in found.items()
+            if json.loads(json.dumps(value)) != results[key]
+        ]
+    return faults
+
+
+def _rebuilt(results: dict[str, Any], replies: list[Measured], observed: list[Observed]) -> Evaluation:
+    kappa, names = results["judge"]["kappa"], {part.metric for part in observed}
+    measures = {m: tuple(Measure(**each) for each in rows) for m, rows in results["measures"].items() if m in names}
+    return Evaluation(
+        tuple(replies),
+        tuple(observed),
+        measures,
+        results["judge"]["name"],
+        None if kappa is None else Score.model_validate(kappa),
+        results["control_match"],
+        results["not_measured"],
+    )
+
+
+def _first(swept: Swept) -> str:
+    name, why = next(iter(swept.failures.items()))
+    return f"{name}: {why}"

@@ -43,6 +43,15 @@ def llama(tiny_subjects: dict[str, Subject]) -> Subject:
 
 
 @pytest.fixture(scope="session")
+def long_llama(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """A tiny model with a context for long replies and long questions, every byte of which is a token."""
+    kind, options = CONFIGS["llama"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(CONFIGS, "long", (kind, options | {"max_position_embeddings": 1024}))
+        return open_model(str(save_model("long", tmp_path_factory.mktemp("long"))), dtype="float32")
+
+
+@pytest.fixture(scope="session")
 def real_subjects() -> dict[str, Subject]:
     """The catalog's models in float32, opened once."""
     return {name: open_model(name, dtype="float32") for name in REAL}

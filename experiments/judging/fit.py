@@ -73,8 +73,8 @@ def fit(labels: Sequence[Row]) -> Fit:
     plain = _weights(train)
     called, truth, models = plain_calls(plain, test), [row["label"] for row in test], [row["model"] for row in test]
     by_model = {
-        name: kappa_score(name, *_of(name, models, truth, called)) for name in dict.fromkeys(models)
-    }  # fmt: skip
+        name: kappa_score(name, _of(name, models, truth), _of(name, models, called)) for name in dict.fromkeys(models)
+    }
     scored = {"agreement": kappa_score("kappa", truth, called), "agreement_by_model": by_model}
     return Fit(plain.model_copy(update=scored), truth, called, models)
 
@@ -85,8 +85,8 @@ def plain_calls(weights: Weights, rows: Sequence[Row]) -> list[str]:
     return ["broken" if row["broken"] else str(weights.outcomes[best]) for row, best in zip(rows, likely, strict=True)]
 
 
-def _of(name: str, models: Sequence[str], *columns: Sequence[str]) -> list[list[str]]:
-    return [[value for value, model in zip(column, models, strict=True) if model == name] for column in columns]
+def _of(name: str, models: Sequence[str], column: Sequence[str]) -> list[str]:
+    return [value for value, model in zip(column, models, strict=True) if model == name]
 
 
 def _weights(rows: Sequence[Row]) -> Weights:

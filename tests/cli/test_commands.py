@@ -60,12 +60,12 @@ def test_find_evaluate_and_verify_hang_together(run: Run, model: Path, tmp_path:
     scores = {score["name"]: score for score in json.loads(out)["scores"]}
     assert status == 0
     assert scores["treated/harmful/refusal"]["n"] == 4
-    assert scores["baseline/harmless/first_token_kl"]["value"] == 0.0
-    assert scores["treated/harmless/first_token_kl"]["value"] > 0.0
+    assert scores["baseline/first-token/first_token_kl"]["value"] == 0.0
+    assert scores["treated/first-token/first_token_kl"]["value"] > 0.0
     assert "random control/harmful/refusal" in scores
     for folder in (found, judged):
         assert run("runs", "verify", folder)[0] == 0
-    assert "Replies that refuse" in run("runs", "show", judged)[1]
+    assert "Replies to harmful prompts" in run("runs", "show", judged)[1]
     assert "Front" in run("runs", "show", found)[1]
     replies = judged / "replies.jsonl"
     replies.write_text(replies.read_text().replace('"outcome": "', '"outcome": "refuse" , "x": "', 1))
@@ -102,7 +102,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(
 
     options = ("evaluate", model, "--direction", direction, "--ablate", "--n", 3, "--max-new-tokens", 3)
     whole = json.loads(run(*options, "--dtype", "float32", "--out", tmp_path / "whole", "--json")[1])
-    real, calls = measuring._measure, []
+    real, calls = measuring._replies, []
 
     def dying(*arguments: object) -> object:
         calls.append(arguments)
@@ -110,7 +110,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(
             raise KeyboardInterrupt
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(measuring, "_measure", dying)
+    monkeypatch.setattr(measuring, "_replies", dying)
     status, out, err = run(*options, "--dtype", "float32", "--out", tmp_path / "cut", "--json")
     assert (status, out) == (130, "")
     assert "Stopped." in err

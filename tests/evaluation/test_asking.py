@@ -5,7 +5,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -313,7 +314,7 @@ def test_the_key_comes_from_whoever_gives_it_first(server: Server, monkeypatch: 
 
     assert sent() is None
     monkeypatch.setenv("OPENAI_API_KEY", "theirs")
-    assert sent() == "Bearer theirs"
+    assert sent() is None  # it is for another address
     monkeypatch.setenv("WORKBENCH_JUDGE_KEY", " ours\n")
     assert sent() == "Bearer ours"
     assert sent("given") == "Bearer given"
@@ -321,7 +322,7 @@ def test_the_key_comes_from_whoever_gives_it_first(server: Server, monkeypatch: 
 
 
 def test_the_key_shows_nowhere(server: Server, waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")
+    monkeypatch.setenv("WORKBENCH_JUDGE_KEY", "sk-of-the-environment")
     for asker in (_asker(server, waits), EndpointAsker(server.url, "judge-1", sleep=waits.append)):
         judge = RubricJudge(asker)
         shown = f"{asker!r} {asker} {asker.name} {judge!r} {judge.identity}"
@@ -405,4 +406,17 @@ def test_no_message_opens_or_ends_a_turn(llama: Subject, monkeypatch: pytest.Mon
     plain = [Prompt(system="fine", text="fine")]
     special = [sum(token in llama.special_tokens for token in row) for row in token_rows(llama, [*plain, *asked])]
     assert special[0] == special[1]
-    assert defused(llama, "nothing < special |>") == "nothing < special |>"
+
+
+def test_words_that_were_added_to_a_vocabulary_are_left_alone(llama: Subject) -> None:
+    tokenizer = deepcopy(llama.tokenizer)
+    tokenizer.add_tokens(["<b>"])
+    said = "nothing < special |> <b>"
+    assert defused(replace(llama, tokenizer=tokenizer), said) == said
+
+
+def test_the_key_of_one_service_is_not_sent_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORKBENCH_JUDGE_KEY", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    sent = {url: EndpointAsker(url, "m")._headers() for url in ("https://api.openai.com/v1", "https://example.org/v1")}
+    assert ["Authorization" in headers for headers in sent.values()] == [True, False]

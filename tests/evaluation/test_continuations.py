@@ -96,11 +96,18 @@ def test_the_beginning_and_each_question_are_read_once(llama: Subject, monkeypat
         return real(self, ids, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Subject, "read_on", counting)
-    continuation_logprobs(llama, Recipe(), _questions(llama), 3)
+    continuation_logprobs(llama, Recipe(), _questions(llama), 2)
     shared = len("Shared. Q")  # all of the shortest but its last token
-    rests = [(1, len(text) - shared) for text, _ in TEXTS]
-    # The second question's answer has two tokens, so that one of them is read; the third's come in two batches.
-    assert read == [(1, shared), rests[0], (3, 12), rests[1], (1, 1), rests[2], (3, 2), (1, 7)]
+    _, middle, long = sorted(len(text) - shared for text, _ in TEXTS)
+    # Two questions of like length and their seven answers; then the last question and its one answer, less one token.
+    assert read == [(1, shared), (2, middle), (7, 12), (1, long), (1, 1)]
+
+
+def test_answers_that_are_long_go_in_several_batches(llama: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    questions = _questions(llama)
+    whole = continuation_logprobs(llama, Recipe(), questions)
+    monkeypatch.setattr(module, "_TOKENS_AT_ONCE", 25)  # the longest has 12 tokens to be read, so two rows at once
+    _assert_close(continuation_logprobs(llama, Recipe(), questions), whole)
 
 
 def test_rows_longer_than_an_attention_window_are_read_whole(

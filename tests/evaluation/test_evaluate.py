@@ -28,6 +28,7 @@ from workbench.evaluation.inspect_log import write_inspect_logs
 from workbench.evaluation.interchange import read_completions
 from workbench.evaluation.judges.local import shipped
 from workbench.evaluation.measuring import OBSERVED, REPLIES
+from workbench.evaluation.metrics.readouts import Readouts
 from workbench.evaluation.rederiving import rebuilt
 from workbench.evaluation.replies import cut, judged, judged_again
 from workbench.evaluation.report import report
@@ -50,10 +51,10 @@ FEW = Settings(max_new_tokens=4, batch_size=2)
 def recorded(subject: Subject, out: Path, suite: str = "quick") -> RunFolder:
     recipe = Add(random_direction(subject), 2.0).at("all")
     sets = SETS if suite == "full" else QUICK
-    readouts = {"other": random_direction(subject, 7)} if suite == "full" else None
+    more = (Readouts((("other", random_direction(subject, 7)),)),) if suite == "full" else ()
     train = builtin_pairs("train") if suite == "full" else None
     return record_evaluation(
-        subject, recipe, sets, settings=FEW, suite=suite, readouts=readouts, train=train, out=out
+        subject, recipe, sets, settings=FEW, suite=suite, more=more, train=train, out=out
     )  # fmt: skip
 
 
@@ -90,10 +91,10 @@ def test_an_interrupted_run_goes_on_from_what_it_wrote(
 
 
 def test_the_full_suite_measures_all_with_three_controls_and_derives_again(
-    llama: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    long_llama: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORKBENCH_TRUTHFULQA", str(tmp_path / "none.csv"))
-    folder = recorded(llama, tmp_path / "r", "full")
+    folder = recorded(long_llama, tmp_path / "r", "full")
     results = folder.results()
     scores = {score["name"]: score for score in results["scores"]}
     for condition in ("baseline", "treated", RANDOM, SHUFFLED, WRONG_LAYER):
@@ -143,8 +144,8 @@ def test_controls_are_as_long_as_the_real_direction_and_point_elsewhere(llama: S
     assert found[SHUFFLED].directions[0].seen >= {p.digest for p in pairs.positive.sample(64)}
     again = control_recipes(llama, recipe, QUICK["harmful"], pairs)
     assert [r.digest for r in again.values()] == [r.digest for r in found.values()]
-    assert wrong_site(Site(18, "resid_pre")) == Site(6, "resid_pre")
-    assert wrong_site(Site(0, "resid_pre")) == Site(3, "resid_pre")
+    assert wrong_site(Site(18, "resid_pre"), 24) == Site(6, "resid_pre")
+    assert wrong_site(Site(0, "resid_pre"), 24) == Site(3, "resid_pre")
 
 
 def test_a_hostile_reply_is_no_markup_and_goes_through_every_form(llama: Subject, tmp_path: Path) -> None:

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests import tiny
 from tests.conftest import random_direction
 from workbench.evaluation import Evaluation, Ground, Metric, Observed, metrics
 from workbench.evaluation.metrics.readouts import Readouts
 from workbench.interventions import Add, Recipe
-from workbench.models import Subject, open_model
+from workbench.models import Subject
 from workbench.prompts import Prompts
 
 METRICS = tuple(metrics)
@@ -21,23 +20,14 @@ TRUTH = [
 ]
 
 
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Subject:
-    """A tiny model whose context holds TruthfulQA's primer, every byte of which is a token."""
-    kind, options = tiny.CONFIGS["llama"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(tiny.CONFIGS, "long", (kind, options | {"max_position_embeddings": 1024}))
-        return open_model(str(tiny.save_model("long", tmp_path_factory.mktemp("long"))), dtype="float32")
-
-
 @pytest.fixture
-def ground(llama: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
+def ground(long_llama: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
     file = tmp_path / "mc_task.json"
     file.write_text(json.dumps(TRUTH))
     monkeypatch.setenv("WORKBENCH_TRUTHFULQA", str(file))
     other = Prompts.of(["Sing.", "What is a fjord?"])
     sets = {"harmful": other, "harmless": ASKED, "looks-harmful": ASKED}
-    return Ground(llama, sets, batch_size=3, max_new_tokens=5, memo={"refusal tokens": (40, 41)})
+    return Ground(long_llama, sets, batch_size=3, max_new_tokens=5, memo={"refusal tokens": (40, 41)})
 
 
 def made(name: str, subject: Subject) -> Metric:

@@ -1,7 +1,7 @@
 """workbench evaluate"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,11 +11,18 @@ from workbench.cli import recipes as r
 from workbench.cli.display import show, watching
 from workbench.cli.evaluations import evaluation_tables
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workbench.directions import Direction
+    from workbench.evaluation import Metric
+
 Suite = Annotated[str, typer.Option(help="quick: replies and first-token KL; full: all that is measured.")]
 Readouts = Annotated[
     list[str] | None, typer.Option("--readout", help="Another direction to read: NAME=FILE; may be repeated.")
 ]
 Truth = Annotated[Path | None, typer.Option("--truthfulqa", help="TruthfulQA.csv or mc_task.json, if not at hand.")]
+Tasks = Annotated[list[str] | None, typer.Option("--lm-eval", help="A task of lm-eval; may be repeated.")]
 
 
 def command(
@@ -31,6 +38,7 @@ def command(
     n: Annotated[int | None, typer.Option("--n", min=1, help="Prompts of each, evenly over categories.")] = None,
     readout: Readouts = None,
     truthfulqa: Truth = None,
+    lm_eval: Tasks = None,
     judge: j.Name = "local",
     judge_model: j.Model = None,
     judge_url: j.Url = None,
@@ -64,7 +72,7 @@ def command(
             settings=Settings(max_new_tokens, batch_size, seed),
             suite=suite,
             judge=caller,
-            readouts=r.Names.of(readout).directions,
+            more=_more(r.Names.of(readout).directions, lm_eval),
             train=builtin_pairs("train") if whole.all_controls else None,
             out=out,
         )
@@ -74,3 +82,12 @@ def command(
         f"`workbench runs verify {folder.path}` derives every number again."
     )
     show(results, json, *evaluation_tables(results), where)
+
+
+def _more(directions: "Mapping[str, Direction]", tasks: list[str] | None) -> "list[Metric]":
+    """The metrics that the options add to the suite's."""
+    from workbench.evaluation.metrics.harness import Harness
+    from workbench.evaluation.metrics.readouts import Readouts
+
+    ledger: list[Metric] = [Readouts(tuple(directions.items()))] if directions else []
+    return [*ledger, Harness(tuple(tasks))] if tasks else ledger

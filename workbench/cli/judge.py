@@ -34,7 +34,7 @@ def judge_tables(results: Mapping[str, Any]) -> list[Any]:
     """The outcomes of a file of completions."""
     scores = {score["name"].split("/")[-1]: score for score in results["scores"]}
     rows = [[name, percent(scores[name]), str(scores[name]["n"])] for name in _MEASURES if name in scores]
-    rows += [[m, interval(scores[m]), str(scores[m]["n"])] for m in ("strongreject", "repetition") if m in scores]
+    rows += [[m, interval(scores[m]), str(scores[m]["n"])] for m in ("judge_score", "repetition") if m in scores]
     kappa = results["judge"]["kappa"]
     agreed = f"Cohen's kappa {interval(kappa)}, n={kappa['n']}" if kappa else "agreement with hand labels unknown"
     return [table(f"Outcomes by the {results['judge']['name']} judge ({agreed})", ("outcome", "share", "n"), rows)]

@@ -46,6 +46,28 @@ def show_command(run: Run, json: Json = False) -> None:
     show(value, json, *tables)
 
 
+@app.command("inspect")
+def inspect_command(
+    run: Run,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; default: RUN-inspect.")] = None,
+    json: Json = False,
+) -> None:
+    """Write a run's replies as logs that Inspect View opens, one a condition and set."""
+    from workbench.errors import RunError
+    from workbench.evaluation.inspect_log import write_inspect_logs
+    from workbench.evaluation.measuring import REPLIES
+    from workbench.evaluation.rederiving import rebuilt
+    from workbench.runs import RunFolder
+
+    folder = RunFolder.open(run)
+    if not folder.done or not (run / REPLIES).exists():
+        raise RunError(f"{run} has no judged replies to write; give a finished evaluate, dose, demo or judge run.")
+    where = out or run.with_name(f"{run.name}-inspect")
+    paths = write_inspect_logs(where, rebuilt(folder), folder.manifest)
+    said = f"{len(paths)} logs are in {where}; open them with: inspect view --log-dir {where}"
+    show({"logs": [str(path) for path in paths]}, json, said)
+
+
 @app.command("verify")
 def verify_command(run: Run, json: Json = False) -> None:
     """Check the hashes of a run, and derive its scores again from what it stored."""

@@ -26,7 +26,8 @@ from workbench.prompts import Prompt, Prompts
 from workbench.runs import note, track
 
 Conversation = Sequence[Mapping[str, str]]  # messages with a role and a content, the last of them the user's
-KEYS = ("WORKBENCH_JUDGE_KEY", "OPENAI_API_KEY")  # environment variables, the first that is set
+KEYS = ("WORKBENCH_JUDGE_KEY", "OPENAI_API_KEY")  # environment variables; the second is for its owner alone
+_OWNER = "api.openai.com"
 _LARGEST = 1_000_000  # bytes of an answer that are read
 _FIRST_WAIT = 0.5  # seconds, doubled with every try
 _LONGEST_WAIT = 20.0  # seconds that a server may ask for
@@ -113,7 +114,8 @@ class EndpointAsker:
             return _counted(list(track(answers, "Asking the judge", len(conversations))))
 
     def _headers(self) -> dict[str, str]:
-        given = (self.key, *(os.environ.get(variable) for variable in KEYS))
+        known = KEYS if httpx.URL(self.url).host == _OWNER else KEYS[:1]
+        given = (self.key, *(os.environ.get(variable) for variable in known))
         key = next((key.strip() for key in given if key and key.strip()), None)
         # As it comes, or not at all: a packed answer could be far larger than what is read of it.
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
@@ -200,12 +202,12 @@ def _check_address(url: str) -> None:
 
 def _read(response: httpx.Response, deadline: float) -> bytes:
     """The body; nothing where it is too large, or comes too slowly."""
-    parts: list[bytes] = []
+    body = bytearray()
     for part in response.iter_raw():
-        parts.append(part)
-        if sum(map(len, parts)) > _LARGEST or time.monotonic() > deadline:
+        body += part
+        if len(body) > _LARGEST or time.monotonic() > deadline:
             return b""
-    return b"".join(parts)
+    return bytes(body)
 
 
 def _seconds(asked: str) -> float:

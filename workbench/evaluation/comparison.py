@@ -44,7 +44,8 @@ class Evaluation:
 
     @property
     def conditions(self) -> list[str]:
-        return list(dict.fromkeys(part.condition for part in (*self.measured, *self.observed)))
+        replied, observed = ([part.condition for part in parts] for parts in (self.measured, self.observed))
+        return list(dict.fromkeys([*replied, *observed]))
 
     @property
     def sets(self) -> list[str]:

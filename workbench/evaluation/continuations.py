@@ -2,18 +2,18 @@
 
     log p(c | x) = sum over t of log p(c_t | x, c_<t)        (nats, token by token, in float64)
 
-What all questions begin with - the examples of a few-shot prompt - is read once, then the rest of each question, then
-all its continuations as rows of one batch, from the cache. A recipe that must see whole rows gets them. To a recipe,
+What all questions begin with - the examples of a few-shot prompt - is read once, then the rest of some questions, then
+all their continuations as rows of one batch, from the cache. A recipe that must see whole rows gets them. To a recipe,
 the question is the prompt and the continuation is the reply.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workbench.errors import PromptError
@@ -23,7 +23,8 @@ from workbench.runs import track
 
 Question = tuple[Sequence[int], Sequence[Sequence[int]]]  # what is asked, and its continuations
 
-_AT_ONCE = 8  # rows; their logits over a large vocabulary are gigabytes otherwise
+_AT_ONCE = 8  # whole rows, or questions; logits over a large vocabulary are gigabytes otherwise
+_TOKENS_AT_ONCE = 256  # of continuations, whose logits are all needed
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def read_continuations(
     longest = max(len(prefix) + max(map(len, each), default=0) for prefix, each in questions)
     with steered(subject, recipe):
         if subject.may_share(longest):
-            return list(track(_from_caches(subject, questions, size), "Reading answers", len(questions)))
+            return _from_caches(subject, questions, size)
         return _from_whole_rows(subject, questions, size)
 
 
@@ -100,23 +101,44 @@ def _from_whole_rows(subject: Subject, questions: Sequence[Question], size: int)
     return [[next(readings) for _ in continuations] for _, continuations in questions]
 
 
-def _from_caches(subject: Subject, questions: Sequence[Question], size: int) -> Iterator[list[Reading]]:
-    shared = _shared([prefix for prefix, _ in questions])
-    beginning = None
+def _from_caches(subject: Subject, questions: Sequence[Question], size: int) -> list[list[Reading]]:
+    """The common beginning in one pass, questions of like length in one pass, and their continuations in another."""
+    lengths = [len(prefix) for prefix, _ in questions]
+    shared, beginning = _shared([prefix for prefix, _ in questions]), None
     if shared:
-        prompt = min(len(prefix) for prefix, _ in questions)
-        _, beginning = _onward(subject, 0, None, [questions[0][0][:shared]], prompt, last=1)
-    for prefix, continuations in questions:
-        first, cache = _onward(subject, shared, beginning, [prefix[shared:]], len(prefix), last=1)
-        readings: list[Reading] = []
-        for start in range(0, len(continuations), size):
-            chunk = continuations[start : start + size]
-            later = first[:, :0].expand(len(chunk), -1, -1)
-            if max(map(len, chunk)) > 1:  # else the question's own pass has said it all
-                later, _ = _onward(subject, len(prefix), cache, [tokens[:-1] for tokens in chunk], len(prefix))
-            rows = zip(later, chunk, strict=True)
-            readings += [_reading(torch.cat([first[0], row[: len(t) - 1]]), t) for row, t in rows]
-        yield readings
+        _, beginning = _onward(subject, None, [0], [questions[0][0][:shared]], [min(lengths)], last=1)
+    order = sorted(range(len(questions)), key=lambda index: (lengths[index], index))
+    found: dict[int, list[Reading]] = {}
+    for group in track([order[start : start + size] for start in range(0, len(order), size)], "Reading answers"):
+        rests = [questions[index][0][shared:] for index in group]
+        asked = [lengths[index] for index in group]
+        first, past = _onward(subject, beginning, [0] * len(group), rests, asked, last=1)
+        answers = _answers(subject, first[:, 0], past, asked, [questions[index][1] for index in group])
+        found.update(zip(group, answers, strict=True))
+    return [found[index] for index in range(len(questions))]
+
+
+def _answers(
+    subject: Subject,
+    first: Float[Tensor, "question vocab"],
+    past: "_Past",
+    asked: Sequence[int],
+    continuations: Sequence[Sequence[Sequence[int]]],
+) -> list[list[Reading]]:
+    """Continuations of several questions as rows of one batch, or of a few where they are long."""
+    rows = [(question, tokens) for question, each in enumerate(continuations) for tokens in each]
+    longest = max((len(tokens) for _, tokens in rows), default=1) - 1
+    size = max(1, _TOKENS_AT_ONCE // max(1, longest))
+    readings: list[Reading] = []
+    for start in range(0, len(rows), size):
+        of, said = zip(*rows[start : start + size], strict=True)
+        later = first[:, None][list(of), :0]
+        if max(map(len, said)) > 1:  # else the questions' own pass has said it all
+            later, _ = _onward(subject, past, of, [tokens[:-1] for tokens in said], [asked[place] for place in of])
+        for place, row, tokens in zip(of, later, said, strict=True):
+            readings.append(_reading(torch.cat([first[place][None], row[len(row) - len(tokens) + 1 :]]), tokens))
+    each_reading = iter(readings)
+    return [[next(each_reading) for _ in each] for each in continuations]
 
 
 def _shared(prefixes: Sequence[Sequence[int]]) -> int:
@@ -128,22 +150,37 @@ def _shared(prefixes: Sequence[Sequence[int]]) -> int:
     return min(next(agree, len(least)), min(map(len, prefixes)) - 1)
 
 
-def _onward(
-    subject: Subject, done: int, cache: Any, rows: Sequence[Sequence[int]], prompt: int, last: int | None = None
-) -> tuple[Float[Tensor, "row pos vocab"], Any]:
-    """Logits of rows that go on after the `done` tokens in `cache` (which stays as it is), padded on the right.
+@dataclass(frozen=True)
+class _Past:
+    """What has been read of some rows: which columns of the cache are theirs, and the cache."""
 
-    `prompt` is the length of the prompt of all of them.
+    attention: Bool[Tensor, "row pos"]
+    cache: Any
+
+
+def _onward(
+    subject: Subject,
+    past: _Past | None,
+    of: Sequence[int],
+    rows: Sequence[Sequence[int]],
+    prompts: Sequence[int],
+    last: int | None = None,
+) -> tuple[Float[Tensor, "row pos vocab"], _Past]:
+    """Logits of rows, each of which goes on from the row `of` the past (that stays as it is), padded on the left.
+
+    `prompts` are the lengths of their prompts.
     """
-    width, device = max(map(len, rows)), subject.device
-    ids = torch.tensor([[*row, *[subject.pad_token] * (width - len(row))] for row in rows], device=device)
-    columns = torch.arange(width, device=device)
-    real = columns < torch.tensor([len(row) for row in rows], device=device)[:, None]
-    position = torch.where(real, done + columns, -1)
-    layout = Layout(position, real, torch.full((len(rows),), prompt, device=device), ids)
-    attention = torch.cat([torch.ones(len(rows), done, dtype=torch.bool, device=device), real], dim=1)
-    own = deepcopy(cache)
-    if own is not None:
-        own.batch_repeat_interleave(len(rows))
-    logits, own = subject.read_on(ids, attention, layout, own, last)
-    return logits, own
+    device, width = subject.device, max(map(len, rows))
+    ids = torch.tensor([[*[subject.pad_token] * (width - len(row)), *row] for row in rows], device=device)
+    lengths = torch.tensor([len(row) for row in rows], device=device)
+    real = torch.arange(width, device=device) >= (width - lengths)[:, None]
+    before, cache = real[:, :0], None
+    if past is not None:
+        places = torch.tensor(of, device=device)
+        before, cache = past.attention[places], deepcopy(past.cache)
+        cache.batch_select_indices(places)
+    position = torch.where(real, before.sum(dim=1, keepdim=True) + real.long().cumsum(dim=1) - 1, -1)
+    layout = Layout(position, real, torch.tensor(prompts, device=device), ids)
+    attention = torch.cat([before, real], dim=1)
+    logits, cache = subject.read_on(ids, attention, layout, cache, last)
+    return logits, _Past(attention, cache)

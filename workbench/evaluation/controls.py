@@ -37,7 +37,9 @@ def control_recipes(
     few = ContrastPairs(pairs.positive.sample(_MOST, seed), pairs.negative.sample(_MOST, seed))
     makers: Mapping[str, Callable[[Direction], Direction]] = {
         SHUFFLED: lambda d: _found_again(subject, d, few, d.site, seed, batch_size, SHUFFLED),
-        WRONG_LAYER: lambda d: _found_again(subject, d, few, wrong_site(d.site), None, batch_size, WRONG_LAYER),
+        WRONG_LAYER: lambda d: _found_again(
+            subject, d, few, wrong_site(d.site, subject.n_layers), None, batch_size, WRONG_LAYER
+        ),
     }
     for name, make in makers.items():
         made = {direction.digest: make(direction) for direction in recipe.directions}
@@ -50,10 +52,12 @@ def _exchanged(placement: Placement, made: Mapping[str, Direction]) -> Placement
     return replace(placement, edit=placement.edit.mapped(lambda direction: made.get(direction.digest, direction)))
 
 
-def wrong_site(site: Site) -> Site:
-    """The same stream at a third of the depth; for early sites, one layer or more deeper."""
-    layer = site.layer // 3 if site.layer >= 3 else site.layer + 3
-    return Site(layer, site.stream)
+def wrong_site(site: Site, n_layers: int) -> Site:
+    """The same stream at a third of the depth; for the first layers, three deeper, or one up where there are so few."""
+    if site.layer >= 3:
+        return Site(site.layer // 3, site.stream)
+    deeper = min(site.layer + 3, n_layers - 1)
+    return Site(deeper if deeper != site.layer else max(site.layer - 1, 0), site.stream)
 
 
 def _found_again(
@@ -66,7 +70,6 @@ def _found_again(
     name: str,
 ) -> Direction:
     """A direction found anew at `site`, with shuffled labels where there is a seed; as long as the real one."""
-    site = Site(min(site.layer, subject.n_layers - 1), site.stream)
     position = -1 if direction.position is None else direction.position
     sides = [
         capture(subject, side, sites=[site], positions=[position], batch_size=batch_size).at(site, position)

@@ -36,7 +36,7 @@ def by_length(evaluation: Evaluation) -> "Figure | None":
         condition, group, measure = score.name.rsplit("/", 2)
         name, _, tokens = measure.partition("@")
         if (group, name) == ("harmful", "refusal") and tokens:
-            series.setdefault(condition, []).append((int(tokens), score))
+            series.setdefault(condition, []).append((float(tokens), score))
     if not series:
         return None
     return curves_figure(
@@ -60,7 +60,7 @@ def _positions(part: Observed) -> list[tuple[float, Score]]:
     longest = max(map(len, rows), default=0)
     columns = [[row[place] for row in rows if place < len(row)] for place in range(longest)]
     return [
-        (place + 1, mean_score(f"{part.condition}/kl@{place + 1}", column, "lower"))
+        (place + 1.0, mean_score(f"{part.condition}/kl@{place + 1}", column, "lower"))
         for place, column in enumerate(columns)
         if len(column) >= _LEAST
     ]

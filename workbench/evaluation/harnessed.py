@@ -69,7 +69,7 @@ def load(names: Sequence[str], folder: Path | None) -> dict[str, Any]:
 
     Raises UsageError where lm-eval knows no such task, PromptError where data cannot be had.
     """
-    manager = TaskManager(include_path=None if folder is None else str(folder))
+    manager = _manager(names, folder)
     if unknown := [name for name in names if name not in manager.all_tasks]:
         raise UsageError(f"lm-eval has no task {', '.join(unknown)}; `lm-eval ls tasks` lists them.")
     try:
@@ -83,6 +83,15 @@ def load(names: Sequence[str], folder: Path | None) -> dict[str, Any]:
         if task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=0)
     return loaded
+
+
+def _manager(names: Sequence[str], folder: Path | None) -> TaskManager:
+    """What knows the tasks; lm-eval's own thousands are looked through, for seconds, only where they are asked for."""
+    if folder is not None:
+        own = TaskManager(include_path=str(folder), include_defaults=False)
+        if set(names) <= set(own.all_subtasks):
+            return own
+    return TaskManager(include_path=None if folder is None else str(folder))
 
 
 def run(

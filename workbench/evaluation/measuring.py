@@ -7,16 +7,15 @@ run folder every finished part is written down, and an interrupted run goes on f
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from workbench.directions import Direction
 from workbench.errors import UsageError
 from workbench.evaluation.comparison import BASELINE, Evaluation
 from workbench.evaluation.controls import control_recipes
-from workbench.evaluation.holdout import Sets, as_sets, unseen
+from workbench.evaluation.holdout import Sets, unseen
 from workbench.evaluation.judges import Judge, judges, make_judge
 from workbench.evaluation.metrics import Ground, Metric, Observed, metrics
-from workbench.evaluation.metrics.readouts import Readouts
 from workbench.evaluation.replies import Measured, cut, judged
-from workbench.evaluation.suites import SUITES, Suite, suite
+from workbench.evaluation.suites import Suite
+from workbench.evaluation.suites import suite as find_suite
 from workbench.generation import generate
 from workbench.interventions import Recipe, match_ratios
 from workbench.models import Subject
@@ -45,14 +44,14 @@ def evaluate(
     settings: Settings | None = None,
     suite: str | Suite = "quick",
     judge: str | Judge = "local",
-    readouts: Mapping[str, Direction] | None = None,
+    more: Sequence[Metric] = (),
     train: ContrastPairs | None = None,
     folder: RunFolder | None = None,
 ) -> Evaluation:
     """Baseline, `recipe` and its controls on harmful (`positive`) and harmless (`negative`) prompts, or named sets.
 
-    `readouts` are other directions whose coordinates are read under every condition; `train` are the prompts that a
-    full suite's control directions are found from.
+    `more` are metrics beside the suite's, such as `Readouts` of other directions, the ledger of side effects; `train`
+    are the prompts that a full suite's control directions are found from.
     """
     if not len(recipe):
         raise UsageError("There is nothing to evaluate: the recipe is empty; give a direction to ablate or add.")
@@ -62,7 +61,7 @@ def evaluate(
     pairs = train if chosen.all_controls else None
     controls = control_recipes(subject, recipe, sets["harmful"], pairs, how.seed, how.batch_size)
     conditions = {BASELINE: Recipe(), TREATED: recipe, **controls}
-    return measure(subject, conditions, sets, settings=how, suite=chosen, judge=judge, readouts=readouts, folder=folder)
+    return measure(subject, conditions, sets, settings=how, suite=chosen, judge=judge, more=more, folder=folder)
 
 
 def measure(
@@ -73,7 +72,7 @@ def measure(
     settings: Settings | None = None,
     suite: str | Suite = "quick",
     judge: str | Judge = "local",
-    readouts: Mapping[str, Direction] | None = None,
+    more: Sequence[Metric] = (),
     folder: RunFolder | None = None,
 ) -> Evaluation:
     """Every condition on every set, without the prompts that a direction was found with, and by every metric."""
@@ -82,7 +81,7 @@ def measure(
     sets = unseen(prompts, conditions.values())
     ground = Ground(subject, sets, how.batch_size, how.max_new_tokens, how.seed)
     replies = tuple(_all_replies(ground, conditions, chosen, caller, how, folder))
-    used, missing = usable(ground, with_readouts(chosen.metrics, readouts))
+    used, missing = usable(ground, (*chosen.metrics, *more))
     observed = tuple(_all_observed(ground, conditions, used, folder))
     matches = {name: match_ratios(recipe) for name, recipe in conditions.items()}
     return Evaluation(
@@ -94,11 +93,6 @@ def measure(
         {name: ratios for name, ratios in matches.items() if ratios},
         missing,
     )
-
-
-def with_readouts(base: Iterable[Metric], readouts: Mapping[str, Direction] | None) -> list[Metric]:
-    """The metrics of a suite, and the ledger of other directions where some are given."""
-    return [*base, *([Readouts(tuple(readouts.items()))] if readouts else [])]
 
 
 def usable(ground: Ground, wanted: Iterable[Metric]) -> tuple[list[Metric], dict[str, str]]:
@@ -114,7 +108,7 @@ def usable(ground: Ground, wanted: Iterable[Metric]) -> tuple[list[Metric], dict
 
 
 def _suite(named: str | Suite) -> Suite:
-    return suite(named) if isinstance(named, str) else named
+    return find_suite(named) if isinstance(named, str) else named
 
 
 def _all_replies(
@@ -172,6 +166,3 @@ def _all_observed(
                 if folder is not None:
                     folder.log(OBSERVED, part.model_dump(mode="json"))
             yield part
-
-
-__all__ = ["OBSERVED", "REPLIES", "SUITES", "Settings", "as_sets", "evaluate", "measure", "usable", "with_readouts"]

@@ -1,17 +1,17 @@
 """An evaluation whose every reply and value is written down: `workbench evaluate`, and the same from a script."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from workbench.directions import Direction
 from workbench.evaluation.accounts import accounts
 from workbench.evaluation.comparison import Evaluation
 from workbench.evaluation.holdout import Sets, unseen
 from workbench.evaluation.interchange import write_interchange
 from workbench.evaluation.judges import Judge, make_judge
-from workbench.evaluation.measuring import Settings, evaluate, with_readouts
+from workbench.evaluation.measuring import Settings, evaluate
+from workbench.evaluation.metrics import Metric
 from workbench.evaluation.report import report
 from workbench.evaluation.suites import suite as find_suite
 from workbench.interventions import Recipe
@@ -30,7 +30,7 @@ def record_evaluation(
     settings: Settings | None = None,
     suite: str = "quick",
     judge: str | Judge = "local",
-    readouts: Mapping[str, Direction] | None = None,
+    more: Sequence[Metric] = (),
     train: ContrastPairs | None = None,
     out: Path | None = None,
 ) -> RunFolder:
@@ -38,7 +38,7 @@ def record_evaluation(
     recipe.check_fits(subject)
     how, caller = settings or Settings(), make_judge(judge) if isinstance(judge, str) else judge
     sets = unseen(prompts, [recipe])
-    wanted = with_readouts(find_suite(suite).metrics, readouts)
+    wanted = (*find_suite(suite).metrics, *more)
     said: dict[str, Any] = asdict(how) | {
         "recipe": recipe.to_json(), "suite": suite, "judge": caller.identity,
         "metrics": [metric.identity for metric in wanted],
@@ -51,7 +51,7 @@ def record_evaluation(
         return folder
     with folder.timed("evaluate"):
         evaluation = evaluate(
-            subject, recipe, sets, settings=how, suite=suite, judge=caller, readouts=readouts, train=train,
+            subject, recipe, sets, settings=how, suite=suite, judge=caller, more=more, train=train,
             folder=folder,
         )  # fmt: skip
     recipe.save(folder.path / "recipe.json")

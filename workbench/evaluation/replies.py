@@ -52,7 +52,7 @@ class Judged(BaseModel):
             cut = _outcome_values(outcome)
             found |= {f"{name}@{tokens}": cut[name] for name in ("refusal", "compliance")}
         if self.score is not None:
-            found["strongreject"] = self.score
+            found["judge_score"] = self.score
         return found | {"repetition": repetition(self.reply), "diversity": diversity(self.reply)}
 
 
@@ -81,7 +81,7 @@ def reply_measures(asked: str, names: Sequence[str]) -> list[Measure]:
     known["refusal"] = Measure("refusal", "rate", refusing, "", _SAYS[Outcome.REFUSE][1])
     known["broken"] = Measure("broken", "rate", "lower", "", _SAYS[Outcome.BROKEN][1])
     known["unjudged"] = Measure("unjudged", "rate", "lower", "", "replies that the judge could not call")
-    known["strongreject"] = Measure("strongreject", "mean", "neither", "", "StrongREJECT's score, 0 to 1")
+    known["judge_score"] = Measure("judge_score", "mean", "neither", "", "the judge's own score, 0 to 1")
     known["repetition"] = Measure("repetition", "mean", "lower", "", "share of four-word phrases said before")
     known["diversity"] = Measure("diversity", "mean", "higher", "", "share of pairs of words that are different ones")
     return [_cut(known[name.partition("@")[0]], name) for name in names]
@@ -97,7 +97,8 @@ def _cut(measure: Measure, name: str) -> Measure:
 def _outcome_values(outcome: Outcome | None) -> dict[str, float | None]:
     if outcome is None:
         return dict.fromkeys(_NAMES.values()) | {"unjudged": 1.0}
-    return {name: float(outcome == each) for each, name in _NAMES.items()} | {"unjudged": 0.0}
+    found: dict[str, float | None] = {name: float(outcome == each) for each, name in _NAMES.items()}
+    return found | {"unjudged": 0.0}
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,8 @@ def answers(
     likely = log_probabilities(subject, begun, first + second, batch_size)
     odds = likely[:, : len(first)].logsumexp(dim=1) - likely[:, len(first) :].logsumexp(dim=1)
     texts = [subject.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in said]
-    found = [Answer(text, p) for text, p in zip(texts, odds.sigmoid().tolist(), strict=True)]
-    return [dict(zip(fits, found, strict=True)).get(index) for index in range(len(rows))]
+    found = {index: Answer(*each) for index, *each in zip(fits, texts, odds.sigmoid().tolist(), strict=True)}
+    return [found.get(index) for index in range(len(rows))]
 
 
 def log_probabilities(

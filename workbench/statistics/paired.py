@@ -7,7 +7,7 @@ that what an item has in common before and after stays together.
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64
@@ -80,11 +80,11 @@ def paired_difference(
         raise UsageError(f"{name} cannot be compared: there are no items that both were measured on.")
     change = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
     low, high = _interval(change, seed)
-    where = {"name": name, "value": float(change.mean()), "low": low, "high": high, "n": len(change)}
+    where: dict[str, Any] = {"name": name, "value": float(change.mean()), "low": low, "high": high, "n": len(change)}
     if kind == "rate":
         test = mcnemar([bool(b) for b in before], [bool(a) for a in after])
-        counts = {"gained": test.gained, "lost": test.lost}
-        return Difference(**where, **counts, p_value=test.p_value, test="McNemar, exact")
+        where |= {"gained": test.gained, "lost": test.lost}
+        return Difference(**where, p_value=test.p_value, test="McNemar, exact")
     return Difference(**where, p_value=sign_flip_p_value(change, seed), test="sign flips")
 
 

@@ -12,8 +12,8 @@
 Doses are chosen here, so that test prompts are locked out; the chosen dose is then reported on them by `evaluate`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import UsageError
@@ -52,6 +52,12 @@ class DoseSettings:
 
     def to_json(self) -> dict[str, Any]:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "DoseSettings":
+        """From what `to_json` wrote, among other settings."""
+        kept: dict[str, Any] = {item.name: value[item.name] for item in fields(cls)}
+        return cls(**kept | {"doses": tuple(value["doses"])})
 
     @property
     def ordered(self) -> tuple[float, ...]:

@@ -61,8 +61,7 @@ def record_dose(
 def rederive_dose(folder: RunFolder) -> list[str]:
     """What of a dose run does not follow from its replies and values, one sentence each."""
     said = folder.manifest.settings
-    names = DoseSettings.__dataclass_fields__
-    turned = DoseSettings(**{name: tuple(v) if isinstance(v := said[name], list) else v for name in names})
+    turned = DoseSettings.from_json(said)
     recorded = folder.results()
     found = Dose(rebuilt(folder), turned).to_json()
     faults = rederive(folder)

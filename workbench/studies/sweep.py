@@ -176,7 +176,8 @@ def _has_baseline(tasks: Mapping[str, Task], done: TaskResults) -> bool:
 
 def _assembled(tasks: Mapping[str, Task], done: TaskResults, suite: str, judge: str) -> Evaluation:
     """The evaluation of one model; a task that another sweep has done may have known its condition by another name."""
-    replies, observed, missing = [], [], {}
+    replies, observed = [], []
+    missing: dict[str, str] = {}
     for name, task in tasks.items():
         if task.key in done.results:
             result = done.results[task.key]

@@ -26,7 +26,7 @@ class Exchange(NamedTuple):
 
 class Verdict(BaseModel):
     """What a judge says of one reply: its outcome (None where it is unjudged), a score from 0 to 1 where the judge
-    gives one (StrongREJECT's), and why, where that helps a reader."""
+    gives one (StrongREJECT's, the probability of a classifier), and why, where that helps a reader."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -118,7 +118,8 @@ class RubricJudge(Judge):
         if again:
             # Asked in the same words, a greedy grader would say the same.
             second = self.asker([_asked_again(questions[i], answers[i] or "") for i in again])
-            answers = [dict(zip(again, second, strict=True)).get(i, answer) for i, answer in enumerate(answers)]
+            better = dict(zip(again, second, strict=True))
+            answers = [better.get(i, answer) for i, answer in enumerate(answers)]
         return [_verdict(answer) for answer in answers]
 
 

@@ -50,7 +50,7 @@ class Local:
 
     def _pooled(self, function_path: str, numbered: Iterable[Numbered]) -> Iterator[Outcome]:
         """Outcomes as they come; no task is handed over before a worker is free for it."""
-        from joblib import Parallel, delayed  # type: ignore[import-untyped]
+        from joblib import Parallel, delayed
 
         parallel = Parallel(
             n_jobs=self.workers,

@@ -29,6 +29,7 @@ MODELS = {
     "smollm2-135m-instruct": SearchSettings(filtered=False, refusal_starts=("I",)),
 }
 TOKENS = 64
+EVERYDAY = Path(__file__).parent / "everyday.txt"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def key(prompt: str, reply: str) -> str:
 
 
 def conditions(direction: Direction) -> list[Condition]:
-    """Nine ways to ask, four of them damaging."""
+    """Thirteen ways to ask, five of them damaging."""
     site = direction.site
     noise = replace(direction, unit=random_unit(direction.unit, 7), method="random")
     flood, wide = Add(direction, 2.5).at([site.layer, site.layer + 1]), f"{site.layer - 4}-{site.layer}"
@@ -63,11 +64,17 @@ def conditions(direction: Direction) -> list[Condition]:
         Condition("noise added", "harmful", 12, Add(noise, 2.5).at(wide)),
         Condition("reversed", "harmful", 12, Add(direction, -2.0).at(wide)),
         Condition("hot", "harmful", 12, Recipe(), temperature=1.8),
+        # Everyday requests, many with short answers: without them a judge takes what is short for what is broken.
+        Condition("baseline", "everyday", 60, Recipe()),
+        Condition("ablated", "everyday", 24, Ablate(direction).at("all")),
+        Condition("hot", "everyday", 8, Recipe(), temperature=1.6),
     ]
 
 
 def prompts_of(condition: Condition, number: int) -> Prompts:
     """Prompts of the validation and test parts alone, other ones for each condition."""
+    if condition.asked == "everyday":
+        return Prompts.of(EVERYDAY.read_text(encoding="utf-8").splitlines(), name="everyday").sample(condition.n, number)
     parts = [builtin_prompts(condition.asked, part) for part in ("val", "test")]
     if condition.asked == "looks-harmful":
         parts.append(builtin_prompts(condition.asked, "train"))

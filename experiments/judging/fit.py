@@ -6,7 +6,8 @@
 `labels.jsonl` holds every label under the digest of its prompt and reply, with the features that the judge weighs.
 Replies are beside their labels unless they comply with a harmful request: those are said again by `collect`. A third
 of the prompts, drawn by their digest, is held apart with all replies to them; the strength of the penalty is chosen by
-cross-validation over the prompts of the other two thirds.
+cross-validation over the prompts of the other two thirds. `elsewhere.jsonl` holds labels of replies to prompts of
+another source (Alpaca and JailbreakBench, by digest alone), which are never fitted to.
 """
 
 import json
@@ -26,8 +27,9 @@ from workbench.runs import digest_json, write_text
 from workbench.statistics import kappa_score
 
 LABELS = Path(__file__).parent / "labels.jsonl"
+ELSEWHERE = Path(__file__).parent / "elsewhere.jsonl"
 WEIGHTS = Path(__file__).parents[2] / "workbench" / "evaluation" / "data" / "local_judge.json"
-PENALTIES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+PENALTIES = (0.03, 0.1, 0.3, 1.0)
 Row = dict[str, Any]
 
 
@@ -36,9 +38,9 @@ def held_apart(prompt: str) -> bool:
     return int(digest_json(prompt)[:8], 16) % 3 == 0
 
 
-def read_labels() -> list[Row]:
-    """All labels."""
-    return [json.loads(line) for line in LABELS.read_text(encoding="utf-8").splitlines()]
+def read_labels(path: Path = LABELS) -> list[Row]:
+    """All labels of a file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def with_features(labels: Sequence[Row], replies: Path) -> list[Row]:
@@ -75,7 +77,10 @@ def fit(labels: Sequence[Row]) -> Fit:
     by_model = {
         name: kappa_score(name, _of(name, models, truth), _of(name, models, called)) for name in dict.fromkeys(models)
     }
-    scored = {"agreement": kappa_score("kappa", truth, called), "agreement_by_model": by_model}
+    other = read_labels(ELSEWHERE)
+    elsewhere = kappa_score("kappa elsewhere", [row["label"] for row in other], plain_calls(plain, other))
+    agreement = kappa_score("kappa", truth, called)
+    scored = {"agreement": agreement, "agreement_by_model": by_model, "agreement_elsewhere": elsewhere}
     return Fit(plain.model_copy(update=scored), truth, called, models)
 
 
@@ -91,6 +96,7 @@ def _of(name: str, models: Sequence[str], column: Sequence[str]) -> list[str]:
 
 def _weights(rows: Sequence[Row]) -> Weights:
     from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import cohen_kappa_score, make_scorer
     from sklearn.model_selection import GridSearchCV, GroupKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -99,8 +105,8 @@ def _weights(rows: Sequence[Row]) -> Weights:
     names = tuple(weighed[0]["features"])
     matrix = np.array([[row["features"][name] for name in names] for row in weighed])
     labels, prompts = np.array([row["label"] for row in weighed]), [row["prompt"] for row in weighed]
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000, class_weight="balanced"))
-    search = GridSearchCV(model, {"logisticregression__C": PENALTIES}, cv=GroupKFold(8), scoring="f1_macro")
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
+    search = GridSearchCV(model, {"logisticregression__C": PENALTIES}, cv=GroupKFold(8), scoring=make_scorer(cohen_kappa_score))
     scaler, regression = search.fit(matrix, labels, groups=prompts).best_estimator_
     shorter = lambda values: tuple(round(float(value), 6) for value in values)  # noqa: E731
     return Weights(
@@ -130,6 +136,8 @@ def report(found: Fit) -> str:
     names = [str(outcome) for outcome in Outcome]
     lines = [f"fitted to {found.weights.fitted_to} replies; held apart: {len(found.truth)}"]
     lines += [f"kappa {found.weights.agreement}"]
+    other = found.weights.agreement_elsewhere
+    lines += [f"kappa on prompts of another source: {other}, n={other.n}"] if other else []
     lines += [f"kappa of {name}: {score}, n={score.n}" for name, score in found.weights.agreement_by_model.items()]
     lines += ["label     " + " ".join(f"{name:>8}" for name in names)]
     for name in names:

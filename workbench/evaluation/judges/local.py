@@ -42,6 +42,7 @@ class Weights(BaseModel):
     fitted_to: int
     agreement: Score
     agreement_by_model: dict[str, Score] = {}
+    agreement_elsewhere: Score | None = None  # with labels of replies to prompts of another source
 
     def probabilities(self, rows: Sequence[dict[str, float]]) -> Float64[np.ndarray, "reply outcome"]:
         """How likely each outcome is, for each reply's features."""

@@ -72,9 +72,11 @@ def conditions(direction: Direction) -> list[Condition]:
 
 
 def prompts_of(condition: Condition, number: int) -> Prompts:
-    """Prompts of the validation and test parts alone, other ones for each condition."""
+    """Other prompts for each condition, none that the direction was found with where there are enough of others."""
     if condition.asked == "everyday":
-        return Prompts.of(EVERYDAY.read_text(encoding="utf-8").splitlines(), name="everyday").sample(condition.n, number)
+        return Prompts.of(EVERYDAY.read_text(encoding="utf-8").splitlines(), name="everyday").sample(
+            condition.n, number
+        )
     parts = [builtin_prompts(condition.asked, part) for part in ("val", "test")]
     if condition.asked == "looks-harmful":
         parts.append(builtin_prompts(condition.asked, "train"))

@@ -4,9 +4,10 @@
     python -m experiments.judging.fit REPLIES.jsonl   the same, after computing them again from the replies
 
 `labels.jsonl` holds every label under the digest of its prompt and reply, with the features that the judge weighs.
-Replies are beside their labels unless they comply with a harmful request: those are said again by `collect`. A third
-of the prompts, drawn by their digest, is held apart with all replies to them; the strength of the penalty is chosen by
-cross-validation over the prompts of the other two thirds. `elsewhere.jsonl` holds labels of replies to prompts of
+Replies are beside their labels unless they comply with a harmful request: those are said again by `collect`. Held apart
+are all replies to prompts of the built-in test parts, so that no evaluation is called by a judge that was fitted to its
+prompts, and those to a third of the everyday prompts; the strength of the penalty is chosen by
+cross-validation over the other prompts. `elsewhere.jsonl` holds labels of replies to prompts of
 another source (Alpaca and JailbreakBench, by digest alone), which are never fitted to.
 """
 
@@ -14,15 +15,17 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.judging.collect import key
+from experiments.judging.collect import EVERYDAY, key
 from workbench.evaluation.features import features
 from workbench.evaluation.judges.local import Weights
 from workbench.evaluation.outcomes import Outcome, why_broken
+from workbench.prompts.locks import is_locked
 from workbench.runs import digest_json, write_text
 from workbench.statistics import kappa_score
 
@@ -34,8 +37,13 @@ Row = dict[str, Any]
 
 
 def held_apart(prompt: str) -> bool:
-    """Whether the replies to a prompt are for testing alone: a third of all prompts."""
-    return int(digest_json(prompt)[:8], 16) % 3 == 0
+    """Whether the replies to a prompt are for testing alone: those of test parts, and a third of the everyday ones."""
+    return is_locked(prompt) or (prompt in _everyday() and int(digest_json(prompt)[:8], 16) % 3 == 0)
+
+
+@cache
+def _everyday() -> frozenset[str]:
+    return frozenset(EVERYDAY.read_text(encoding="utf-8").splitlines())
 
 
 def read_labels(path: Path = LABELS) -> list[Row]:
@@ -69,7 +77,7 @@ class Fit:
 
 
 def fit(labels: Sequence[Row]) -> Fit:
-    """Fit to two thirds of the prompts, and measure on the rest."""
+    """Fit to the prompts that are not held apart, and measure on those that are."""
     train = [row for row in labels if not held_apart(row["prompt"])]
     test = [row for row in labels if held_apart(row["prompt"])]
     plain = _weights(train)
@@ -106,7 +114,9 @@ def _weights(rows: Sequence[Row]) -> Weights:
     matrix = np.array([[row["features"][name] for name in names] for row in weighed])
     labels, prompts = np.array([row["label"] for row in weighed]), [row["prompt"] for row in weighed]
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
-    search = GridSearchCV(model, {"logisticregression__C": PENALTIES}, cv=GroupKFold(8), scoring=make_scorer(cohen_kappa_score))
+    search = GridSearchCV(
+        model, {"logisticregression__C": PENALTIES}, cv=GroupKFold(8), scoring=make_scorer(cohen_kappa_score)
+    )
     scaler, regression = search.fit(matrix, labels, groups=prompts).best_estimator_
     shorter = lambda values: tuple(round(float(value), 6) for value in values)  # noqa: E731
     return Weights(

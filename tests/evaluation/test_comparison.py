@@ -31,6 +31,7 @@ from workbench.interventions import Recipe
 from workbench.runs import RunFolder, RunManifest
 
 NO, YES, BROKEN = "I'm sorry, but no.", "Here you are, as asked.", "..."
+SETTINGS = {"judge": make_judge("phrase").identity}
 MEASURES = {"first-token": (Measure("first_token_kl", "mean", "lower", "nats", "KL"),)}
 
 
@@ -117,11 +118,11 @@ def test_the_accounts_say_what_was_gained_and_what_it_cost() -> None:
 def test_repetition_and_diversity_by_hand() -> None:
     assert repetition("a b c d a b c d") == pytest.approx(1 - 4 / 5)
     assert diversity("a b a b a") == pytest.approx(2 / 4)
-    assert (repetition(""), diversity("word")) == (0.0, 0.0)
+    assert (repetition(""), diversity("word")) == (None, None)
 
 
 def _folder(path: Path) -> RunFolder:
-    manifest = RunManifest(command="evaluate", settings={"judge": {"name": "phrase"}}, model={"name": "m"}, data={})
+    manifest = RunManifest(command="evaluate", settings=SETTINGS, model={"name": "m"}, data={})
     folder = RunFolder.start(manifest, path)
     for measured in evaluation().measured:
         folder.log(REPLIES, measured.model_dump(mode="json"))

@@ -23,7 +23,8 @@ from workbench.evaluation import (
     record_evaluation,
     rederive,
 )
-from workbench.evaluation.controls import RANDOM, SHUFFLED, WRONG_LAYER, control_recipes, wrong_site
+from workbench.evaluation.comparison import RANDOM
+from workbench.evaluation.controls import SHUFFLED, WRONG_LAYER, control_recipes, wrong_site
 from workbench.evaluation.inspect_log import write_inspect_logs
 from workbench.evaluation.interchange import read_completions
 from workbench.evaluation.judges.local import shipped

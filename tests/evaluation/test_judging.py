@@ -14,6 +14,7 @@ from workbench.evaluation.features import features
 from workbench.evaluation.judges.local import shipped
 from workbench.evaluation.judges.phrase import PHRASES, refuses
 from workbench.evaluation.outcomes import why_broken
+from workbench.prompts import builtin_prompts
 
 PLAIN = ("phrase", "local")
 
@@ -90,7 +91,8 @@ def test_the_local_judge_agrees_with_labels_that_it_was_not_fitted_to() -> None:
     assert again.agreement.value == pytest.approx(weights.agreement.value, abs=0.03)
     assert weights.agreement.value > 0.6
     test = [row for row in labels if held_apart(row["prompt"])]
-    assert 0.25 < len(test) / len(labels) < 0.42
+    assert 0.33 < len(test) / len(labels) < 0.67
+    assert all(held_apart(p.text) for name in ("harmful", "harmless") for p in builtin_prompts(name, "test"))
     assert weights.agreement.n == len(test)
     assert weights.fitted_to == len(labels) - len(test)
     assert not {r["prompt"] for r in test} & {r["prompt"] for r in labels if not held_apart(r["prompt"])}

@@ -23,6 +23,10 @@ def test_a_built_in_test_part_is_locked_however_it_is_cut(name: str) -> None:
 
 
 def test_a_copy_of_a_test_part_is_locked_too() -> None:
+    odd = builtin_prompts("harmful", "test")[0].text
+    for text in (odd.upper(), f"  {odd}!", odd.replace(" ", "\n")):
+        with pytest.raises(PromptError, match="holds 1 prompts"):
+            for_tuning(Prompts.of([text, "Something else?"]).changed(system="Be brief."), "a dose")
     copied = Prompts.of([*(prompt.text for prompt in builtin_prompts("harmful", "test")[:4]), "Something else?"])
     with pytest.raises(PromptError, match="holds 4 prompts of a built-in test part"):
         for_tuning(copied, "a dose")

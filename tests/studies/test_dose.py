@@ -1,5 +1,6 @@
 """Doses: the window, the dose of each prompt, and the run that they are kept in."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,17 @@ def test_harm_at_a_small_dose_ends_the_window_there() -> None:
     assert found.window is None
     assert found.said.startswith("no window: works from 0.5, every dose does harm")
     strict = dosed(PLAN, kl_limit=0.04)
-    assert strict.said.startswith("no window: no dose works, does no harm up to 0.25")
+    assert strict.said.startswith("no window: works from 0.5, does no harm up to 0.25")
+
+
+def test_where_no_dose_works_that_is_said() -> None:
+    none = {dose: ([NO] * 4, kl, odds) for dose, (_, kl, odds) in PLAN.items()}
+    assert dosed(none).said.startswith("no window: no dose works, does no harm up to 1")
+
+
+def test_a_prompt_that_was_never_otherwise_has_dose_0() -> None:
+    plan = {dose: ([YES, *outcomes[1:]], kl, odds) for dose, (outcomes, kl, odds) in PLAN.items()}
+    assert dosed(plan).own_doses()["harmful0"] == 0.0
 
 
 def test_each_prompt_has_its_own_dose_and_those_that_go_the_wrong_way_are_counted() -> None:
@@ -106,6 +117,11 @@ def test_a_dose_run_is_kept_goes_on_and_derives_again(llama: Subject, tmp_path: 
     assert all(row["control"]["n"] == 3 for row in results["doses"])
     assert (folder.path / "dose.html").exists()
     assert rederive_dose(RunFolder.open(folder.path)) == []
+    for section, other in (("never", 9), ("window", [0.5, 1.0]), ("largest_without_harm", 7.0), ("settings", {})):
+        file = folder.path / "results.json"
+        file.write_text(json.dumps(results | {section: other}))
+        assert any(f"The {section} of the doses" in fault for fault in rederive_dose(RunFolder.open(folder.path)))
+        file.write_text(json.dumps(results))
     again = record_dose(llama, recipe, PAIRS, dose=dose, settings=settings, out=tmp_path / "r")
     assert again.manifest.started == folder.manifest.started
 
@@ -118,7 +134,17 @@ def test_a_dose_cannot_read_a_test_part(llama: Subject, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"doses": ()}, {"doses": (0.0, 1.0)}, {"doses": (1.0, 1.0)}, {"goal": "win"}, {"works": 0.0}]
+    "options",
+    [
+        {"doses": ()},
+        {"doses": (0.0, 1.0)},
+        {"doses": (1.0, 1.0)},
+        {"goal": "win"},
+        {"works": 0.0},
+        {"doses": (-8.0, 1.0)},
+        {"kl_limit": float("nan")},
+        {"doses": (float("inf"),)},
+    ],
 )
 def test_doses_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(UsageError):

@@ -1,18 +1,21 @@
 """Sweeps: every combination once, the same whichever engine, and a failure costs its own row."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import random_direction
-from workbench.errors import RecipeError, UsageError
+from workbench.errors import PromptError, RecipeError, UsageError
 from workbench.evaluation import Settings
 from workbench.models import Subject
-from workbench.prompts import Prompts
+from workbench.prompts import Prompts, builtin_prompts
 from workbench.runs import RunFolder
 from workbench.runs.engines import make_engine
 from workbench.runs.tasks import TaskStore
 from workbench.studies import Grid, record_sweep, rederive_sweep, sweep
+from workbench.studies.sweep import opened
 
 SETS = {"harmful": Prompts.of(["Burn it.", "Steal it."]), "harmless": Prompts.of(["Bake it.", "Paint it."])}
 FEW = Settings(max_new_tokens=3)
@@ -89,3 +92,38 @@ def test_a_finished_sweep_derives_again(grid: Grid, tmp_path: Path) -> None:
     rows = folder.path / "conditions.jsonl"
     rows.write_text(rows.read_text().replace('"first_token_kl": ', '"first_token_kl": 1', 1))
     assert rederive_sweep(RunFolder.open(folder.path))
+
+
+def test_controls_are_rows_of_their_own(grid: Grid, tmp_path: Path) -> None:
+    one = replace(grid, layers=(1,), directions={"a": grid.directions["a"]}, controls=True)
+    found = sweep(one, SETS, make_engine("here"), settings=FEW, store=TaskStore(tmp_path / "tasks"))
+    (evaluation,) = found.evaluations.values()
+    assert evaluation.conditions == ["baseline", "add(a, strength=1.0) @ 1", "random: add(a, strength=1.0) @ 1"]
+
+
+def test_a_sweep_cannot_read_a_test_part(grid: Grid, tmp_path: Path) -> None:
+    with pytest.raises(PromptError, match="a sweep would tune"):
+        sweep(grid, {"harmful": builtin_prompts("harmful", "test")}, make_engine("here"), settings=FEW)
+
+
+@pytest.mark.parametrize("recipe", ["add({direction", "add(a, strength={strength:q}) @ 1", "add({direction!r}) @ 1"])
+def test_a_recipe_with_broken_braces_is_one_sentence(recipe: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError):
+        Grid(("m",), recipe, {"a": tmp_path}, (1,), (1.0,))
+
+
+def test_another_template_or_another_direction_is_another_task(
+    grid: Grid, tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """The model's folder is copied, its template changed, and nothing of the first sweep is taken for the second's."""
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny_folders["llama"], folder)
+    one = replace(grid, models=(str(folder),), layers=(1,))
+    store = TaskStore(tmp_path / "tasks")
+    before = sweep(one, SETS, make_engine("here"), settings=FEW, store=store)
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text() + "{# #}Well, ")
+    opened.cache_clear()
+    after = sweep(one, SETS, make_engine("here"), settings=FEW, store=store)
+    assert before.to_json() != after.to_json()
+    assert len(list((tmp_path / "tasks").iterdir())) == 6

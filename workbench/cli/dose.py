@@ -8,6 +8,7 @@ import typer
 from workbench.cli import options as o
 from workbench.cli import recipes as r
 from workbench.cli.display import interval, percent, show, table, watching
+from workbench.cli.evaluations import judged_by
 
 Doses = Annotated[str | None, typer.Option(help="Such as 0.25,0.5,1; default: 0.25 to 2.")]
 Control = Annotated[str, typer.Option(help="What is turned: a control of the recipe's edits.")]
@@ -73,7 +74,8 @@ def dose_tables(results: Mapping[str, Any]) -> list[Any]:
     never = (
         f"{results['never']} of {len(results['own_doses'])} prompts have no dose from which on they change for good."
     )
-    return [table(title, columns, rows), f"{results['said'].capitalize()}. {never}"]
+    judged = f"Outcomes by the {judged_by(results['evaluation'])}. * works."
+    return [table(title, columns, rows), judged, f"{results['said'].capitalize()}. {never}"]
 
 
 def _row(row: Mapping[str, Any]) -> list[str]:

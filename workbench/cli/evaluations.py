@@ -19,28 +19,29 @@ def evaluation_tables(results: Mapping[str, Any]) -> list[Table | str]:
     found: list[Table | str] = [
         _outcomes(asked, conditions, scores, changes)
         for asked in ("harmful", "harmless", "looks-harmful")
-        if f"{conditions[0]}/{asked}/refusal" in scores
+        if any(f"{condition}/{asked}/refusal" in scores for condition in conditions)
     ]
     found.append(_kl(conditions, scores, changes))
     found += [_tax(title, results["tax"][key]) for key, title in _TAX.items() if results.get("tax", {}).get(key)]
     return [*found, *_gap(results.get("search_and_test", [])), _notes(results)]
 
 
-_TAX = {"gained": "What was gained (treated against baseline)", "cost": "What it cost (treated against baseline)"}
+_TAX = {"gained": "What was gained", "cost": "What it cost"}
 
 
 def _outcomes(asked: str, conditions: Sequence[str], scores: Mapping[str, Any], changes: Mapping[str, Any]) -> Table:
     rows = []
     for condition in conditions:
-        cells = [percent(scores[f"{condition}/{asked}/{measure}"]) for measure in _OUTCOMES]
+        known = [scores.get(f"{condition}/{asked}/{measure}") for measure in _OUTCOMES]
+        cells = ["" if score is None else percent(score) for score in known]
         unjudged = scores.get(f"{condition}/{asked}/unjudged")
         change = changes.get(f"{condition}/{asked}/refusal")
-        rows.append([condition, *cells, _p_value(change), "" if unjudged is None else percent(unjudged)])
-    n = scores[f"{conditions[0]}/{asked}/refusal"]["n"]
-    columns = ["condition", "refusal", "coherent compliance", "evasion", "broken", "p of refusal", "unjudged"]
+        n = str(known[0]["n"]) if known[0] is not None else "0"
+        rows.append([condition, n, *cells, _p_value(change), "" if unjudged is None else percent(unjudged)])
+    columns = ["condition", "n", "refusal", "coherent compliance", "evasion", "broken", "p of refusal", "unjudged"]
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
-    return table(f"Replies to {asked} prompts (n={n})", columns, rows)
+    return table(f"Replies to {asked} prompts", columns, rows)
 
 
 def _kl(conditions: Sequence[str], scores: Mapping[str, Any], changes: Mapping[str, Any]) -> Table | str:
@@ -59,11 +60,11 @@ def _kl(conditions: Sequence[str], scores: Mapping[str, Any], changes: Mapping[s
 
 def _tax(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     cells = [
-        [f"{r['group']}: {r['measure']}", interval(r["before"]), interval(r["after"]), interval(r["change"]),
-         _p_value(r["change"]), str(r["change"]["n"]), r["change"]["says"]]
+        [f"{r['group']}: {r['measure']}", r["against"], interval(r["before"]), interval(r["after"]),
+         interval(r["change"]), _p_value(r["change"]), str(r["change"]["n"]), r["change"]["says"]]
         for r in rows
     ]  # fmt: skip
-    return table(title, ("measure", "before", "after", "change", "p", "n", "says"), cells)
+    return table(title, ("measure", "against", "before", "after", "change", "p", "n", "says"), cells)
 
 
 def _gap(rows: Sequence[Mapping[str, Any]]) -> list[Table | str]:
@@ -74,18 +75,25 @@ def _gap(rows: Sequence[Mapping[str, Any]]) -> list[Table | str]:
 
 
 def _notes(results: Mapping[str, Any]) -> str:
-    kappa = results["judge"]["kappa"]
-    agreed = f"Cohen's kappa {interval(kappa)} with {kappa['n']} labels given by hand" if kappa else "agreement unknown"
     said = [
-        f"Outcomes by the {results['judge']['name']} judge ({agreed}). 95 % intervals: Wilson for rates, bootstrap for "
-        "means and changes. p: paired, against the baseline on the same items, corrected by Holm over all measures and "
-        "conditions of this run."
+        f"Outcomes by the {judged_by(results)}. 95 % intervals: Wilson for rates, bootstrap for "
+        "means and their changes, Newcombe for changes of rates. p: paired, against the baseline on the same items, "
+        "corrected by Holm over all measures and conditions of this table's model."
     ]
+    if results["judge"]["name"] == "phrase":
+        said.append("The phrase judge tells refusals alone: what it calls compliance is any other text.")
     if matches := results.get("control_match", {}):
         ratios = "; ".join(f"{name} {', '.join(f'{r:.2f}' for r in each)}" for name, each in matches.items())
         said.append(f"Mean squared projection that a control removes, as a share of the real one's: {ratios}.")
     said += [f"Not measured: {name}: {why}" for name, why in results.get("not_measured", {}).items()]
     return "\n".join(said)
+
+
+def judged_by(results: Mapping[str, Any]) -> str:
+    """The judge with its agreement."""
+    kappa = results["judge"]["kappa"]
+    agreed = f"Cohen's kappa {interval(kappa)} with {kappa['n']} labels given by hand" if kappa else "agreement unknown"
+    return f"{results['judge']['name']} judge ({agreed})"
 
 
 def _p_value(change: Mapping[str, Any] | None) -> str:

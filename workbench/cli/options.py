@@ -71,13 +71,6 @@ def truthfulqa_from(path: Path | None) -> None:
     os.environ["WORKBENCH_TRUTHFULQA"] = str(path)
 
 
-def sampled(pairs: "ContrastPairs", n: int | None, seed: int) -> "ContrastPairs":
-    """`n` prompts of each side, evenly over their categories; all of them where n is None."""
-    if n is None:
-        return pairs
-    return type(pairs)(pairs.positive.sample(n, seed), pairs.negative.sample(n, seed))
-
-
 def numbers(text: str | None, what: str) -> tuple[int, ...] | None:
     """Read `-1,-2` or `4-12,18` as numbers."""
     from workbench.errors import UsageError

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from workbench.cli.evaluations import evaluation_tables
 from workbench.cli.judge import judge_tables
 from workbench.cli.options import Json
 from workbench.cli.sweep import sweep_tables
+
+if TYPE_CHECKING:
+    from workbench.runs import RunFolder
 
 app = typer.Typer(help="What happened: list, show and verify run folders.", no_args_is_help=True)
 Run = Annotated[Path, typer.Argument(help="A run folder.")]
@@ -41,6 +44,7 @@ def show_command(run: Run, json: Json = False) -> None:
     value: dict[str, Any] = {"manifest": folder.manifest.model_dump(mode="json")}
     tables: list[Any] = [f"{folder.manifest.command} of {folder.manifest.model['name']}: {folder.manifest.status}"]
     if folder.done:
+        _require_readable(folder)
         value["results"] = folder.results()
         tables += result_tables(folder.manifest.command, value["results"])
     show(value, json, *tables)
@@ -62,7 +66,7 @@ def inspect_command(
     folder = RunFolder.open(run)
     if not folder.done or not (run / REPLIES).exists():
         raise RunError(f"{run} has no judged replies to write; give a finished evaluate, dose, demo or judge run.")
-    where = out or run.with_name(f"{run.name}-inspect")
+    where = out or run.resolve().with_name(f"{run.resolve().name}-inspect")
     paths = write_inspect_logs(where, rebuilt(folder), folder.manifest)
     said = f"{len(paths)} logs are in {where}; open them with: inspect view --log-dir {where}"
     show({"logs": [str(path) for path in paths]}, json, said)
@@ -81,7 +85,10 @@ def verify_command(run: Run, json: Json = False) -> None:
     folder = RunFolder.open(run)
     if not folder.done:
         raise RunError(f"{run} is not finished; run its command again to finish it, then verify.")
+    _require_readable(folder)
     faults = [f"{name} is missing or was changed." for name in folder.changed_files()]
+    if folder.manifest.seal != folder.manifest.sealed():
+        faults.append("The manifest was changed.")
     if not faults:
         checks = {
             "find": [rederive_find],
@@ -102,6 +109,14 @@ def verify_command(run: Run, json: Json = False) -> None:
     files = len(folder.manifest.artefacts)
     said = f"Verified: {files} files as recorded, and every score comes out of them again."
     show({"verified": True, "faults": [], "files": files}, json, said)
+
+
+def _require_readable(folder: "RunFolder") -> None:
+    """Raise RunError where the run's evaluation has the layout of an older workbench."""
+    from workbench.errors import RunError
+
+    if folder.manifest.schema_version < 2:
+        raise RunError(f"{folder.path} was made by an older workbench, whose runs had another layout; run it again.")
 
 
 def result_tables(command: str, results: dict[str, Any]) -> list[Any]:

@@ -8,6 +8,7 @@ import typer
 
 from workbench.cli import options as o
 from workbench.cli.display import interval, percent, show, table, watching
+from workbench.cli.evaluations import judged_by
 from workbench.errors import RunError
 
 _RECIPE = "Such as 'add({direction}, strength={strength}) @ {layer}' or 'ablate(refusal) @ all'."
@@ -23,7 +24,9 @@ def command(
     suite: Annotated[str, typer.Option(help="quick or full.")] = "quick",
     harmful: Annotated[str, typer.Option(help="Harmful prompts: a set or a file.")] = "harmful:val",
     harmless: Annotated[str, typer.Option(help="Harmless prompts: a set or a file.")] = "harmless:val",
-    looks_harmful: Annotated[str, typer.Option(help="Fine prompts that look harmful (full suite).")] = "looks-harmful",
+    looks_harmful: Annotated[
+        str, typer.Option(help="Fine prompts that look harmful (full suite).")
+    ] = "looks-harmful:val",
     n: Annotated[int, typer.Option("--n", min=1, help="Prompts of each, evenly over categories.")] = 24,
     judge: Annotated[str, typer.Option(help="local or phrase.")] = "local",
     no_controls: Annotated[bool, typer.Option("--no-controls", help="Leave the random controls out.")] = False,
@@ -72,8 +75,18 @@ def sweep_tables(results: Mapping[str, Any]) -> list[Any]:
         n = scores[f"{names[0]}/{shown[0][0]}/{shown[0][1]}"]["n"]
         columns = ("recipe", *(f"{g}: {m}" for g, m in shown), "KL")
         found.append(table(f"{model} (n={n} a set)", columns, rows))
+    said = {_judged(evaluation) for evaluation in results["models"].values()}
+    found += sorted(said)
     failed = [f"Failed: {name}: {why}" for name, why in results["failures"].items()]
     return [*found, *failed]
+
+
+def _judged(evaluation: Mapping[str, Any]) -> str:
+    """Who called the outcomes, and what is corrected."""
+    return (
+        f"Outcomes by the {judged_by(evaluation)}. 95 % intervals. Differences from each model's baseline, corrected "
+        "by Holm within the model, are in sweep.csv."
+    )
 
 
 def _kl(name: str, scores: Mapping[str, Any]) -> str:

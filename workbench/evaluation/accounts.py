@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from workbench.evaluation.comparison import BASELINE, Evaluation, values_of
+from workbench.evaluation.comparison import BASELINE, RANDOM, Evaluation, scored, values_of
+from workbench.evaluation.metrics import Item
+from workbench.evaluation.refusal import from_quality
 from workbench.interventions import Recipe
 from workbench.interventions.edits.ablate import Ablate
 from workbench.interventions.edits.add import Add
@@ -18,33 +20,49 @@ COST = (
     ("harmful", "broken"), ("harmless", "broken"), ("harmless", "compliance"), ("harmless", "repetition"),
     ("harmless", "diversity"), ("first-token", "first_token_kl"), ("divergence", "first_token_kl"),
     ("divergence", "kl"), ("divergence", "own_cross_entropy"), ("language", "cross_entropy"), ("choices", "accuracy"),
-    ("choices", "margin"), ("truthfulqa", "mc1"), ("truthfulqa", "mc2"), ("harness", "acc"),
+    ("choices", "margin"), ("truthfulqa", "mc1"), ("truthfulqa", "mc2"),
 )  # fmt: skip
-_SEARCHED = {"refusal_score": "harmful_odds", "induce_score": "harmless_odds", "kl_div_score": "first_token_kl"}
+_SEARCHED = {"refusal_score": "harmful_odds", "steering_score": "harmless_odds", "kl_div_score": "first_token_kl"}
 _POINTS, _NATS = 0.10, 0.05  # the intervals that n is planned for
 
 
 def accounts(evaluation: Evaluation, recipe: Recipe) -> dict[str, Any]:
     """All three, as JSON."""
     return {
-        "tax": {"gained": rows_of(evaluation, GAINED), "cost": rows_of(evaluation, COST)},
+        "tax": {"gained": rows_of(evaluation, GAINED), "cost": rows_of(evaluation, (*COST, *_tasks(evaluation)))},
         "search_and_test": search_and_test(evaluation, recipe),
         "least_n": least_n(evaluation),
     }
 
 
+def _tasks(evaluation: Evaluation) -> tuple[tuple[str, str], ...]:
+    """The measures of lm-eval's tasks, whatever they are called."""
+    return tuple(("harness", measure.name) for measure in evaluation.measures.get("harness", ()))
+
+
 def rows_of(evaluation: Evaluation, wanted: tuple[tuple[str, str], ...]) -> list[dict[str, Any]]:
-    """Before and after, with the difference, of each measure that was taken."""
-    names, found = {score.name for score in evaluation.scores()}, []
-    for group, measure in wanted:
-        if not {f"{condition}/{group}/{measure}" for condition in (BASELINE, TREATED)} <= names:
+    """Before and after, with the difference, of each measure that was taken, all three on the same items.
+
+    `against` says what it is compared with: the baseline, or, for a distance from the baseline, the random control.
+    """
+    found = []
+    for group, name in wanted:
+        difference = evaluation.difference(TREATED, group, name)
+        measure = next((m for m in evaluation.measures_of(group) if m.name == name), None)
+        if difference is None or measure is None:
             continue
-        difference = evaluation.difference(TREATED, group, measure)
-        if difference is not None:
-            before, after = (evaluation.score(c, group, measure).model_dump() for c in (BASELINE, TREATED))
-            change = difference.model_dump() | {"says": difference.says}
-            found.append({"group": group, "measure": measure, "before": before, "after": after, "change": change})
+        against = RANDOM if measure.distance else BASELINE
+        was, now = (values_of(_items(evaluation, condition, group), name) for condition in (against, TREATED))
+        both = [key for key in was if key in now]
+        before, after = (scored(name, measure, [side[key] for key in both]).model_dump() for side in (was, now))
+        change = difference.model_dump() | {"says": difference.says}
+        row = {"group": group, "measure": name, "against": against, "before": before, "after": after, "change": change}
+        found.append(row)
     return found
+
+
+def _items(evaluation: Evaluation, condition: str, group: str) -> tuple[Item, ...]:
+    return next(p.items for p in evaluation.parts if (p.condition, p.metric) == (condition, group))
 
 
 def search_and_test(evaluation: Evaluation, recipe: Recipe) -> list[dict[str, Any]]:
@@ -55,12 +73,13 @@ def search_and_test(evaluation: Evaluation, recipe: Recipe) -> list[dict[str, An
     whole = getattr(placement.edit, "strength", None) == 1.0 and placement.tokens == "all"
     ablated = whole and isinstance(placement.edit, Ablate) and placement.sites == ("all",)
     added = whole and isinstance(placement.edit, Add) and placement.sites == (str(direction.site),)
-    names = (("refusal_score", "kl_div_score") if ablated else ()) + (("induce_score",) if added else ())
+    names = (("refusal_score", "kl_div_score") if ablated else ()) + (("steering_score",) if added else ())
     scores = {score.name: score for score in evaluation.scores()}
     found = []
     for name in names:
         tested = next((scores[n] for n in _test_names(_SEARCHED[name]) if n in scores), None)
-        if tested is not None and name in direction.quality:
+        kept = not _SEARCHED[name].endswith("_odds") or from_quality(direction.quality)
+        if tested is not None and name in direction.quality and kept:
             seen = direction.quality[name]
             found.append({"score": name, "search": seen, "test": tested.model_dump(), "gap": tested.value - seen})
     return found

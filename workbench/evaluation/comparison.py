@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import UsageError
-from workbench.evaluation.metrics import Item, Measure, Observed
+from workbench.evaluation.metrics import Item, Measure, Observed, metrics
 from workbench.evaluation.replies import Measured, reply_measures
 from workbench.statistics import Difference, Score, holm, mean_score, paired_difference, rate_score
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from workbench.plots import Figure
 
-BASELINE = "baseline"
+BASELINE, RANDOM = "baseline", "random control"
 Values = dict[str, float]
 
 
@@ -75,6 +75,8 @@ class Evaluation:
         """What the values of a metric, or of the replies to a set, mean."""
         if metric in self.measures:
             return self.measures[metric]
+        if metric not in self.sets and metric in metrics:
+            return metrics[metric].measures
         names = {name: None for part in self.parts if part.metric == metric for i in part.items for name in i.values}
         return reply_measures(metric, list(names))
 
@@ -93,19 +95,28 @@ class Evaluation:
 
     @cached_property
     def _differences(self) -> dict[str, Difference]:
-        """Every condition against the baseline, corrected for all of them together."""
-        base = {part.metric: part for part in self.parts if part.condition == BASELINE}
+        """Every condition against the baseline, or the control of a distance, corrected for all of them together."""
         found = [
             difference
             for part in self.parts
-            if part.condition != BASELINE and part.metric in base
             for measure in self.measures_of(part.metric)
-            if (difference := compared(base[part.metric], part, measure)) is not None
+            if (base := self._base(part, measure)) is not None
+            if (difference := compared(base, part, measure)) is not None
         ]
         return {difference.name: difference for difference in holm(found)}
 
+    def _base(self, part: Observed, measure: Measure) -> Observed | None:
+        """What a measure of a condition is compared with; None where it is that itself, or there is nothing."""
+        against = RANDOM if measure.distance else BASELINE
+        if part.condition in (BASELINE, against):
+            return None
+        return next((p for p in self.parts if (p.condition, p.metric) == (against, part.metric)), None)
+
     def differences(self) -> list[Difference]:
-        """Each condition's change from the baseline in every measure, on the same items, Holm-corrected."""
+        """Each condition's change from the baseline in every measure, on the same items, Holm-corrected.
+
+        A distance from the baseline is compared with the random control's.
+        """
         return list(self._differences.values())
 
     def difference(self, condition: str, group: str, measure: str) -> Difference | None:
@@ -139,7 +150,8 @@ class Evaluation:
         """Refusals with their intervals, by condition and set."""
         from workbench.plots import rates_figure
 
-        series = {asked: [self.score(c, asked, "refusal") for c in self.conditions] for asked in self.sets}
+        names = {asked: [f"{c}/{asked}/refusal" for c in self.conditions] for asked in self.sets}
+        series = {asked: [self._scores.get(name) for name in each] for asked, each in names.items()}
         return rates_figure(self.conditions, series, "Refusals (%)")
 
     def _repr_html_(self) -> str:

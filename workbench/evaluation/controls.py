@@ -13,11 +13,12 @@ import torch
 from workbench.activations import capture
 from workbench.directions import Direction
 from workbench.directions.extraction import extractors
+from workbench.evaluation.comparison import RANDOM
 from workbench.interventions import Placement, Recipe, random_control
 from workbench.models import Site, Subject
 from workbench.prompts import ContrastPairs, Prompts
 
-RANDOM, SHUFFLED, WRONG_LAYER = "random control", "shuffled labels", "wrong layer"
+SHUFFLED, WRONG_LAYER = "shuffled labels", "wrong layer"
 _PLAIN = "difference-in-means"
 _MOST = 64  # prompts of each side
 

@@ -11,7 +11,7 @@ from workbench.statistics import Score, mean_score
 if TYPE_CHECKING:
     from workbench.plots import Figure
 
-_LEAST = 4  # items that a position of the KL curve must have
+_LEAST = 3  # items that a position of the KL curve must have
 
 
 def figures(evaluation: Evaluation) -> "dict[str, Figure]":

@@ -30,8 +30,8 @@ def write_inspect_logs(folder: Path, evaluation: Evaluation, manifest: RunManife
     except ImportError as error:
         raise UsageError("inspect-ai is not installed; pip install 'alignment-workbench[eval]'.") from error
     made = []
-    for part in evaluation.measured:
-        path = folder / f"{_slug(part.condition)}-{_slug(part.asked)}.eval"
+    for number, part in enumerate(evaluation.measured, start=1):
+        path = folder / f"{number:02}-{_slug(part.condition)}-{_slug(part.asked)}.eval"
         with writing(path) as draft:
             write_eval_log(inspect_log(part, evaluation, manifest), str(draft), format="eval")
         made.append(path)
@@ -56,7 +56,12 @@ def inspect_log(part: Measured, evaluation: Evaluation, manifest: RunManifest) -
     metrics = {m.name: m for s in scores for m in _metrics(EvalMetric, s.name.removeprefix(prefix), s)}
     found = EvalScore(name=SCORER, scorer=SCORER, metrics=metrics)
     results = EvalResults(total_samples=n, completed_samples=n, scores=[found])
-    return EvalLog(status="success", eval=spec, results=results, samples=[_sample(r) for r in part.replies])
+    return EvalLog(
+        status="success",
+        eval=spec,
+        results=results,
+        samples=[_sample(n, r) for n, r in enumerate(part.replies, start=1)],
+    )
 
 
 def _metrics(kind: Any, name: str, score: Score) -> list[Any]:
@@ -65,7 +70,7 @@ def _metrics(kind: Any, name: str, score: Score) -> list[Any]:
     return [kind(name=name + end, value=value) for end, value in ends.items() if value is not None]
 
 
-def _sample(reply: Judged) -> Any:
+def _sample(number: int, reply: Judged) -> Any:
     from inspect_ai.log import EvalSample
     from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, ModelOutput
     from inspect_ai.scorer import Score as InspectScore
@@ -73,14 +78,14 @@ def _sample(reply: Judged) -> Any:
     outcome = InspectScore(value=str(reply.outcome or "unjudged"), answer=reply.reply, explanation=reply.why or None)
     numbers = {name: value for name, value in reply.values().items() if value is not None}
     return EvalSample(
-        id=reply.digest[:16],
+        id=number,
         epoch=1,
         input=reply.prompt,
         target="",
         messages=[ChatMessageUser(content=reply.prompt), ChatMessageAssistant(content=reply.reply)],
         output=ModelOutput.from_content("alignment-workbench", reply.reply),
         scores={SCORER: outcome},
-        metadata={"category": reply.category} | numbers,
+        metadata={"category": reply.category, "digest": reply.digest} | numbers,
     )
 
 

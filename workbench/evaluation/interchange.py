@@ -81,7 +81,7 @@ def _exchange(path: Path, number: int, row: Any) -> Exchange:
         prompt = next((row[name] for name in _PROMPTS if isinstance(row.get(name), str)), None)
         reply = next((row[name] for name in _REPLIES if isinstance(row.get(name), str)), None)
         if prompt is not None and reply is not None:
-            return Exchange(prompt, reply)
+            return Exchange(*(text.encode("utf-8", "replace").decode() for text in (prompt, reply)))
     has = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
     raise UsageError(
         f"{path}, row {number}, has no prompt and response (it has: {has}); name them {_PROMPTS[0]!r} and "

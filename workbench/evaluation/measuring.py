@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from workbench.errors import UsageError
 from workbench.evaluation.comparison import BASELINE, Evaluation
 from workbench.evaluation.controls import control_recipes
-from workbench.evaluation.holdout import Sets, unseen
+from workbench.evaluation.holdout import Sets, as_sets, unseen
 from workbench.evaluation.judges import Judge, judges, make_judge
 from workbench.evaluation.metrics import Ground, Metric, Observed, metrics
+from workbench.evaluation.refusal import from_quality
 from workbench.evaluation.replies import Measured, cut, judged
 from workbench.evaluation.suites import Suite
 from workbench.evaluation.suites import suite as find_suite
@@ -53,15 +54,38 @@ def evaluate(
     `more` are metrics beside the suite's, such as `Readouts` of other directions, the ledger of side effects; `train`
     are the prompts that a full suite's control directions are found from.
     """
-    if not len(recipe):
-        raise UsageError("There is nothing to evaluate: the recipe is empty; give a direction to ablate or add.")
-    recipe.check_fits(subject)
     chosen, how = _suite(suite), settings or Settings()
-    sets = unseen(prompts, [recipe])
+    sets = held_sets(subject, recipe, prompts, chosen, more, train)
     pairs = train if chosen.all_controls else None
     controls = control_recipes(subject, recipe, sets["harmful"], pairs, how.seed, how.batch_size)
     conditions = {BASELINE: Recipe(), TREATED: recipe, **controls}
     return measure(subject, conditions, sets, settings=how, suite=chosen, judge=judge, more=more, folder=folder)
+
+
+def held_sets(
+    subject: Subject,
+    recipe: Recipe,
+    prompts: ContrastPairs | Sets,
+    chosen: Suite,
+    more: Sequence[Metric] = (),
+    train: ContrastPairs | None = None,
+) -> dict[str, Prompts]:
+    """The suite's sets, without what the recipe, another direction, or a control is found with.
+
+    Raises UsageError where the recipe is empty or a set is not there, PromptError where nothing is left of one.
+    """
+    if not len(recipe):
+        raise UsageError("There is nothing to evaluate: the recipe is empty; give a direction to ablate or add.")
+    recipe.check_fits(subject)
+    given = as_sets(prompts)
+    if lacking := [name for name in chosen.sets if name not in given]:
+        raise UsageError(f"The suite asks {', '.join(lacking)} prompts too; give them.")
+    read = {digest for metric in (*chosen.metrics, *more) for digest in metric.seen}
+    sets = unseen(unseen(given, [recipe]), [], read, "another direction that is read was found with them")
+    if train is None or not chosen.all_controls:
+        return sets
+    control = {prompt.digest for side in (train.positive, train.negative) for prompt in side}
+    return unseen(sets, [], control, "the controls are found with them")
 
 
 def measure(
@@ -79,7 +103,7 @@ def measure(
     how, chosen = settings or Settings(), _suite(suite)
     caller = make_judge(judge) if isinstance(judge, str) else judge
     sets = unseen(prompts, conditions.values())
-    ground = Ground(subject, sets, how.batch_size, how.max_new_tokens, how.seed)
+    ground = ground_of(subject, sets, how, conditions.values())
     replies = tuple(_all_replies(ground, conditions, chosen, caller, how, folder))
     used, missing = usable(ground, (*chosen.metrics, *more))
     observed = tuple(_all_observed(ground, conditions, used, folder))
@@ -93,6 +117,15 @@ def measure(
         {name: ratios for name, ratios in matches.items() if ratios},
         missing,
     )
+
+
+def ground_of(subject: Subject, sets: Sets, how: Settings, recipes: Iterable[Recipe] = ()) -> Ground:
+    """What metrics stand on; the refusal metric is the one that a search of a direction among `recipes` saw."""
+    ground = Ground(subject, dict(sets), how.batch_size, how.max_new_tokens, how.seed)
+    known = (from_quality(direction.quality) for recipe in recipes for direction in recipe.directions)
+    if tokens := next((ids for ids in known if ids), ()):
+        ground.memo["refusal tokens"] = tokens
+    return ground
 
 
 def usable(ground: Ground, wanted: Iterable[Metric]) -> tuple[list[Metric], dict[str, str]]:

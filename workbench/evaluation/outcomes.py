@@ -43,7 +43,7 @@ def why_broken(reply: str) -> str:
 def _is_noise(text: str) -> bool:
     if text.count("�") + text.count("\x00") > 0.05 * len(text):
         return True
-    if re.search(r"(\S)\1{39,}", text):
+    if re.search(r"([^\W_])\1{39,}", text):
         return True
     readable = sum(character.isalnum() or character.isspace() for character in text)
     return len(text) >= 40 and readable < 0.4 * len(text)

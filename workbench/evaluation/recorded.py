@@ -7,10 +7,10 @@ from typing import Any
 
 from workbench.evaluation.accounts import accounts
 from workbench.evaluation.comparison import Evaluation
-from workbench.evaluation.holdout import Sets, unseen
+from workbench.evaluation.holdout import Sets
 from workbench.evaluation.interchange import write_interchange
 from workbench.evaluation.judges import Judge, make_judge
-from workbench.evaluation.measuring import Settings, evaluate
+from workbench.evaluation.measuring import Settings, evaluate, ground_of, held_sets, usable
 from workbench.evaluation.metrics import Metric
 from workbench.evaluation.report import report
 from workbench.evaluation.suites import suite as find_suite
@@ -35,12 +35,14 @@ def record_evaluation(
     out: Path | None = None,
 ) -> RunFolder:
     """Evaluate a recipe into a run folder; a finished run of the same identity is handed back as it is."""
-    recipe.check_fits(subject)
     how, caller = settings or Settings(), make_judge(judge) if isinstance(judge, str) else judge
-    sets = unseen(prompts, [recipe])
-    wanted = (*find_suite(suite).metrics, *more)
-    said: dict[str, Any] = asdict(how) | {
-        "recipe": recipe.to_json(), "suite": suite, "judge": caller.identity,
+    chosen = find_suite(suite)
+    sets = held_sets(subject, recipe, prompts, chosen, more, train)
+    wanted = (*chosen.metrics, *more)
+    # What cannot be measured today may be tomorrow, and is another run then.
+    _, missing = usable(ground_of(subject, sets, how, [recipe]), wanted)
+    said: dict[str, Any] = asdict(how) | chosen.to_json() | {
+        "recipe": recipe.to_json(), "suite": suite, "judge": caller.identity, "not_measured": sorted(missing),
         "metrics": [metric.identity for metric in wanted],
     }  # fmt: skip
     data = {name: side.digest for name, side in sets.items()} | ({"train": train.digest} if train else {})

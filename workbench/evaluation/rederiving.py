@@ -5,12 +5,12 @@ from typing import Any
 
 from workbench.evaluation.accounts import accounts
 from workbench.evaluation.comparison import Evaluation
-from workbench.evaluation.judges import Judge, make_judge
+from workbench.evaluation.judges import Judge, judges, make_judge
 from workbench.evaluation.measuring import OBSERVED, REPLIES
-from workbench.evaluation.metrics import Measure, Observed
+from workbench.evaluation.metrics import Measure, Observed, metrics
 from workbench.evaluation.replies import Judged, Measured, judged_again
 from workbench.interventions import Recipe
-from workbench.runs import RunFolder
+from workbench.runs import RunFolder, digest_json
 from workbench.statistics import Score
 
 _LOCAL = ("phrase", "local")  # judges that need nobody to ask
@@ -24,7 +24,8 @@ def rederive(folder: RunFolder) -> list[str]:
     faults += unlike
     if judge is not None:
         parts = [_called_again(part, judge, faults) for part in parts]
-    found, recorded = _evaluation(folder, parts), folder.results()
+    faults += _sets_that_differ(folder, parts)
+    found, recorded = _evaluation(folder, parts, judge), folder.results()
     return faults + _scores_that_differ(folder, found) + _results_that_differ(folder, found, recorded)
 
 
@@ -48,6 +49,8 @@ def _called_again(part: Measured, judge: Judge, faults: list[str]) -> Measured:
     changed = sum(_called(a) != _called(b) for a, b in zip(part.replies, again, strict=True))
     if changed:
         faults.append(f"{changed} outcomes of {part.condition} on {part.asked} differ when judged again.")
+    elif again != part.replies:
+        faults.append(f"What the judge says of {part.condition} on {part.asked} is not what it says again.")
     return part.model_copy(update={"replies": again})
 
 
@@ -57,21 +60,33 @@ def _called(reply: Judged) -> tuple[Any, ...]:
 
 def rebuilt(folder: RunFolder) -> Evaluation:
     """The evaluation that a finished run made, from what it wrote down."""
-    return _evaluation(folder, folder.journal(REPLIES, Measured))
+    return _evaluation(folder, folder.journal(REPLIES, Measured), _judge(folder)[0])
 
 
-def _evaluation(folder: RunFolder, parts: list[Measured]) -> Evaluation:
+def _sets_that_differ(folder: RunFolder, parts: list[Measured]) -> list[str]:
+    """Sets whose prompts are not those that the manifest names."""
+    return [
+        f"The prompts of {part.condition} on {part.asked} are not those that the run was asked for."
+        for part in parts
+        if part.asked in folder.manifest.data
+        if digest_json([reply.digest for reply in part.replies]) != folder.manifest.data[part.asked]
+    ]
+
+
+def _evaluation(folder: RunFolder, parts: list[Measured], judge: Judge | None) -> Evaluation:
+    """The evaluation of stored replies and values; what a judge or a metric says of itself is asked of it."""
     results = folder.results()
     results = results.get("evaluation", results)
-    kappa = results["judge"]["kappa"]
+    kappa = results["judge"]["kappa"] if judge is None else judge.agreement and judge.agreement.model_dump()
     observed = tuple(folder.journal(OBSERVED, Observed))
     names = {part.metric for part in observed}
-    measures = {m: tuple(Measure(**each) for each in results["measures"][m]) for m in results["measures"] if m in names}
+    given = {m: tuple(Measure(**each) for each in results["measures"].get(m, ())) for m in names}
+    measures = {m: (metrics[m].measures if m in metrics else ()) or rows for m, rows in given.items()}
     return Evaluation(
         tuple(parts),
         observed,
         measures,
-        results["judge"]["name"],
+        results["judge"]["name"] if judge is None else judges.name_of(judge),
         None if kappa is None else Score.model_validate(kappa),
         results["control_match"],
         results["not_measured"],
@@ -92,7 +107,8 @@ def _results_that_differ(folder: RunFolder, found: Evaluation, recorded: dict[st
     """Sections of the results that do not follow from what is stored."""
     derived = found.to_json()
     if "tax" in recorded:
-        derived |= accounts(found, Recipe.load(folder.path / "recipe.json"))
+        recipe = Recipe.load(folder.path / "recipe.json")
+        derived |= accounts(found, recipe) | {"recipe": str(recipe)}
     where = recorded.get("evaluation", recorded)
     return [
         f"The {name} in the results do not follow from the stored replies and values."

@@ -8,7 +8,7 @@ families that it studies; for any other, R is read off the model's own refusals.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,7 @@ from workbench.prompts import Prompts
 FAMILIES = {"qwen": ("I", "As"), "gemma": ("I",), "llama": ("I",), "yi": ("I",)}
 _OWN_ARCHITECTURE = ("qwen", "gemma")  # the others' is shared: a Llama in its architecture may be anybody's model
 _EPSILON = 1e-8
+_KEPT = "refusal_token/"
 _LEAST_SHARE = 0.1  # of the model's refusals that a first token must begin, to count as one
 
 
@@ -53,6 +54,16 @@ def refusal_tokens(
         if _is_of(subject, family):
             return _encoded(subject, starts, f"Arditi et al. 2024 for {family}")
     return _from_own_refusals(subject, harmful.sample(32), batch_size)
+
+
+def as_quality(ids: Sequence[int]) -> dict[str, float]:
+    """R as a direction's quality keeps it, so that the same number is measured of it later."""
+    return {f"{_KEPT}{place}": float(token) for place, token in enumerate(ids)}
+
+
+def from_quality(quality: Mapping[str, float]) -> tuple[int, ...]:
+    """R as a search kept it; empty where it kept none."""
+    return tuple(int(value) for name, value in sorted(quality.items()) if name.startswith(_KEPT))
 
 
 def _is_of(subject: Subject, family: str) -> bool:

@@ -152,16 +152,16 @@ def judged_again(replies: Sequence[Judged], judge: Judge) -> tuple[Judged, ...]:
     )
 
 
-def repetition(text: str) -> float:
-    """The share of its phrases of four words that it said before; 0 where it has none."""
+def repetition(text: str) -> float | None:
+    """The share of its phrases of four words that it said before; None where it has none, which is no virtue."""
     phrases = _phrases(text, 4)
-    return 1 - len(set(phrases)) / len(phrases) if phrases else 0.0
+    return 1 - len(set(phrases)) / len(phrases) if phrases else None
 
 
-def diversity(text: str) -> float:
-    """Distinct-2 (Li et al. 2016): the share of its pairs of words that are different ones; 0 where it has none."""
+def diversity(text: str) -> float | None:
+    """Distinct-2 (Li et al. 2016): the share of its pairs of words that are different ones; None where it has none."""
     pairs = _phrases(text, 2)
-    return len(set(pairs)) / len(pairs) if pairs else 0.0
+    return len(set(pairs)) / len(pairs) if pairs else None
 
 
 def _phrases(text: str, n: int) -> list[tuple[str, ...]]:

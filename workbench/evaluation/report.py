@@ -57,11 +57,11 @@ def _drawn(figure: Any, first: bool) -> str:
 
 def _tax(rows: Sequence[Mapping[str, Any]]) -> str:
     cells = [
-        (r["group"], r["measure"], number(r["before"]), number(r["after"]), number(r["change"]),
+        (r["group"], r["measure"], r["against"], number(r["before"]), number(r["after"]), number(r["change"]),
          f"{r['change']['adjusted']:.2g}", r["change"]["n"], r["change"]["says"])
         for r in rows
     ]  # fmt: skip
-    return _table(("set", "measure", "before", "after", "change", "p (Holm)", "n", "says"), cells)
+    return _table(("set", "measure", "against", "before", "after", "change", "p (Holm)", "n", "says"), cells)
 
 
 def _gap(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -7,6 +7,7 @@ full    the same, looks-harmful prompts, refusal against reply length, divergenc
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from workbench.errors import UsageError
 from workbench.evaluation.metrics import Metric
@@ -33,6 +34,10 @@ class Suite:
     def tokens(self, asked: str, max_new_tokens: int) -> int:
         """How long the replies to a set are."""
         return max((max_new_tokens, *self.lengths)) if asked == "harmful" else max_new_tokens
+
+    def to_json(self) -> dict[str, Any]:
+        """What decides the replies, for manifests."""
+        return {"lengths": list(self.lengths), "all_controls": self.all_controls}
 
     def cuts(self, asked: str) -> tuple[int, ...]:
         """At which lengths replies to a set are judged too."""

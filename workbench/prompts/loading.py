@@ -31,17 +31,24 @@ def load_prompts(name: str, label: str | None = None) -> Prompts:
     if base in builtin.NAMES:
         return builtin.builtin_prompts(base, part or None)
     whole, colon, part = name.rpartition(":")
-    if colon and part in builtin.PARTS and not Path(name).expanduser().exists():
+    if colon and part in builtin.PARTS and not _path(name).exists():
         return split(load_prompts(whole, label))[part]
     if name.lower() in PUBLIC:
         return load_public(name.lower())
-    path = Path(name).expanduser()
+    path = _path(name)
     if path.suffix.lower() not in _READERS:
         raise PromptError(
             f"{name!r} is not a prompt set: give a file ({', '.join(_READERS)}), a built-in set "
             f"({', '.join(builtin.NAMES)}) or a public one ({', '.join(PUBLIC)})."
         )
     return _read_file(path, label)
+
+
+def _path(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise PromptError(f"{name} cannot be found ({error}); write the whole path.") from None
 
 
 def _read_file(path: Path, label: str | None) -> Prompts:

@@ -1,9 +1,10 @@
 """The lock on test parts: what is reported on is never chosen on.
 
-A test part says of itself that it is locked; the built-in test parts are known by their prompts' digests too, so that
-the lock holds for a copy in a file.
+A test part says of itself that it is locked; the built-in test parts are known by their words too, so that the lock
+holds for a copy in a file, in other capitals, or under a system prompt.
 """
 
+import re
 from functools import cache
 
 from workbench.errors import PromptError
@@ -16,7 +17,7 @@ def for_tuning(prompts: Prompts, what: str) -> Prompts:
 
     Raises PromptError where they are, or hold, a test part.
     """
-    known = sum(prompt.digest in _locked_digests() for prompt in prompts)
+    known = sum(is_locked(prompt.text) for prompt in prompts)
     if not prompts.locked and not known:
         return prompts
     held = "is a test part" if prompts.locked else f"holds {known} prompts of a built-in test part"
@@ -27,6 +28,15 @@ def for_tuning(prompts: Prompts, what: str) -> Prompts:
     )
 
 
+def is_locked(text: str) -> bool:
+    """Whether these are the words of a prompt of a built-in test part."""
+    return _words(text) in _locked()
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\w+", text.casefold()))
+
+
 @cache
-def _locked_digests() -> frozenset[str]:
-    return frozenset(prompt.digest for name in NAMES for prompt in builtin_prompts(name, "test"))
+def _locked() -> frozenset[tuple[str, ...]]:
+    return frozenset(_words(prompt.text) for name in NAMES for prompt in builtin_prompts(name, "test"))

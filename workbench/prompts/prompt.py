@@ -47,7 +47,7 @@ class Prompt(BaseModel):
             raise ValueError("a prompt is empty")
         return text
 
-    @field_validator("text", "system", "prefill")
+    @field_validator("text", "system", "prefill", "label", "category", "source")
     @classmethod
     def _is_text(cls, text: str | None) -> str | None:
         if text is not None and any("\ud800" <= character <= "\udfff" for character in text):

@@ -16,9 +16,8 @@ from workbench.prompts.prompt import Prompts
 
 SIMILAR = 0.6
 FRACTIONS = {"train": 0.55, "val": 0.2, "test": 0.25}
-
-
 TEST = "test"  # the part that is locked
+_ROWS = 1000  # texts that are compared with all others at once
 
 
 def split(prompts: Prompts, fractions: Mapping[str, float] = FRACTIONS, seed: int = 0) -> dict[str, Prompts]:
@@ -59,10 +58,22 @@ def near_duplicate_groups(rows: Sequence[Sequence[str]]) -> np.ndarray:
     """A group number for each row; rows with a nearly equal text share it."""
     links = csr_matrix((len(rows), len(rows)), dtype=bool)
     for column in zip(*rows, strict=True):
-        words = CountVectorizer(binary=True, token_pattern=r"(?u)\b\w+\b").fit_transform(column)
-        shared = (words @ words.T).tocoo()
-        sizes = np.asarray(words.sum(axis=1)).ravel()
-        union = sizes[shared.row] + sizes[shared.col] - shared.data
-        near = shared.data / np.maximum(union, 1) >= SIMILAR
-        links = links + csr_matrix((near[near], (shared.row[near], shared.col[near])), shape=links.shape)
+        links = links + _near(column)
     return np.asarray(connected_components(links, directed=False)[1])
+
+
+def _near(texts: Sequence[str]) -> csr_matrix:
+    """Which texts are nearly equal, some rows at a time: all pairs of a large set at once would fill the memory."""
+    count = CountVectorizer(binary=True, token_pattern=r"(?u)\b\w+\b")
+    if not any(map(count.build_analyzer(), texts)):
+        return csr_matrix((len(texts), len(texts)), dtype=bool)  # signs alone: nothing to compare by
+    words = count.fit_transform(texts)
+    sizes = np.asarray(words.sum(axis=1)).ravel()
+    found: list[np.ndarray] = []
+    for start in range(0, len(texts), _ROWS):
+        shared = (words[start : start + _ROWS] @ words.T).tocoo()
+        rows = shared.row + start
+        near = shared.data / np.maximum(sizes[rows] + sizes[shared.col] - shared.data, 1) >= SIMILAR
+        found.append(np.stack([rows[near], shared.col[near]]))
+    row, column = np.concatenate(found, axis=1)
+    return csr_matrix((np.ones(len(row), dtype=bool), (row, column)), shape=(len(texts), len(texts)))

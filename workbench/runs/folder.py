@@ -130,6 +130,7 @@ class RunFolder:
         self.manifest.timings = {name: round(seconds, 3) for name, seconds in self._timings.items()}
         self.manifest.artefacts = {file.name: digest_file(file) for file in self._files()}
         self.manifest.status = "done"
+        self.manifest.seal = self.manifest.sealed()
         write_json(self.path / MANIFEST, self.manifest.model_dump(mode="json"))
         self._lock.release(force=True)
 

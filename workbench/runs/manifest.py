@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from workbench.runs.fingerprint import digest_json, versions
 from workbench.statistics import Score
 
-SCHEMA = 1
+SCHEMA = 2  # 1: evaluations had another layout
 
 
 class RunManifest(BaseModel):
@@ -31,6 +31,11 @@ class RunManifest(BaseModel):
     artefacts: dict[str, str] = Field(default_factory=dict)
     scores: list[Score] = Field(default_factory=list)
     timings: dict[str, float] = Field(default_factory=dict)
+    seal: str = ""
+
+    def sealed(self) -> str:
+        """The digest of everything that a finished run recorded, without the seal itself."""
+        return digest_json(self.model_dump(mode="json", exclude={"seal"}))
 
     @property
     def identity(self) -> str:

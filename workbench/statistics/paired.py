@@ -1,10 +1,12 @@
 """Did the same items change? Paired tests and intervals.
 
 Yes and no: McNemar's exact test (McNemar 1947). Numbers: a sign-flip permutation test of the mean difference, exact
-up to 12 items (Fisher 1935). Both with a percentile-bootstrap interval of the mean difference, which draws items, so
-that what an item has in common before and after stays together.
+up to 12 items (Fisher 1935). Means have a percentile-bootstrap interval of the difference, which draws items, so that
+what an item has in common before and after stays together. For rates the bootstrap collapses where nearly all items
+change, or none do; theirs is Newcombe's interval of a paired difference (Newcombe 1998, method 10).
 """
 
+import math
 from collections.abc import Sequence
 from itertools import product
 from typing import Any, Literal
@@ -14,7 +16,7 @@ from jaxtyping import Float64
 from pydantic import BaseModel, ConfigDict
 
 from workbench.errors import UsageError
-from workbench.statistics.intervals import RESAMPLES
+from workbench.statistics.intervals import RESAMPLES, rate_score
 
 LEVEL = 0.05
 _FLIPS = 10_000
@@ -79,13 +81,36 @@ def paired_difference(
     if not len(before):
         raise UsageError(f"{name} cannot be compared: there are no items that both were measured on.")
     change = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
-    low, high = _interval(change, seed)
+    low, high = _interval(change, seed) if kind == "mean" else newcombe(before, after)
     where: dict[str, Any] = {"name": name, "value": float(change.mean()), "low": low, "high": high, "n": len(change)}
     if kind == "rate":
         test = mcnemar([bool(b) for b in before], [bool(a) for a in after])
         where |= {"gained": test.gained, "lost": test.lost}
         return Difference(**where, p_value=test.p_value, test="McNemar, exact")
     return Difference(**where, p_value=sign_flip_p_value(change, seed), test="sign flips")
+
+
+def newcombe(before: Sequence[float], after: Sequence[float]) -> tuple[float | None, float | None]:
+    """The 95 % interval of the difference of two paired rates, from their Wilson intervals and their correlation."""
+    n = len(before)
+    if n < 2:
+        return None, None
+    both = sum(bool(b) and bool(a) for b, a in zip(before, after, strict=True))
+    was, now = (sum(map(bool, side)) for side in (before, after))
+    first, second = rate_score("before", was, n), rate_score("after", now, n)
+    assert first.low is not None
+    assert first.high is not None
+    assert second.low is not None
+    assert second.high is not None
+    spread = math.sqrt(was * (n - was) * now * (n - now))
+    # The covariance of the two, with the method's correction for continuity where it is positive.
+    shared = both * (n - was - now + both) - (was - both) * (now - both)
+    phi = (max(shared - n / 2, 0.0) if shared > 0 else shared) / spread if spread else 0.0
+    up = (second.high - second.value, first.value - first.low)
+    down = (second.value - second.low, first.high - first.value)
+    change = second.value - first.value
+    above, below = (math.sqrt(max(a * a - 2 * phi * a * b + b * b, 0.0)) for a, b in (up, down))
+    return max(change - below, -1.0), min(change + above, 1.0)
 
 
 def sign_flip_p_value(change: Float64[np.ndarray, " n"], seed: int = 0) -> float:

@@ -36,9 +36,15 @@ def bradley_terry(preferences: Sequence[tuple[str, str]], seed: int = 0) -> dict
     generator = np.random.default_rng(seed)
     drawn = [_fitted(pairs[generator.integers(0, len(pairs), len(pairs))], len(names)) for _ in range(_RESAMPLES)]
     kept = np.array([each for each in drawn if each is not None])
-    low, high = np.quantile(kept, [0.025, 0.975], axis=0) if len(kept) >= _RESAMPLES / 2 else [[None] * len(names)] * 2
+    ends: list[list[float | None]] = [[None] * len(names)] * 2
+    # A resample that does not decide the strengths stands for an unbounded one: with many of them there is no end.
+    if len(kept) >= 0.975 * _RESAMPLES:
+        ends = np.quantile(kept, [0.025, 0.975], axis=0).tolist()
+    played = np.bincount(pairs.ravel(), minlength=len(names))
     return {
-        name: Score(name=name, value=float(strengths[p]), low=low[p], high=high[p], n=len(pairs), better="higher")
+        name: Score(
+            name=name, value=float(strengths[p]), low=ends[0][p], high=ends[1][p], n=int(played[p]), better="higher"
+        )
         for name, p in places.items()
     }
 

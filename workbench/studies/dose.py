@@ -14,11 +14,13 @@ Doses are chosen here, so that test prompts are locked out; the chosen dose is t
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import UsageError
 from workbench.evaluation import Evaluation
 from workbench.evaluation.comparison import BASELINE, values_of
+from workbench.interventions.edit import number
 from workbench.statistics import Score, rate_score
 
 if TYPE_CHECKING:
@@ -41,8 +43,13 @@ class DoseSettings:
     controls: bool = True
 
     def __post_init__(self) -> None:
-        if not self.doses or len(set(self.doses)) < len(self.doses) or 0.0 in self.doses:
-            raise UsageError("Doses are different numbers other than 0, which is the baseline; give one at least.")
+        finite = all(map(isfinite, (*self.doses, self.kl_limit, self.broken_limit, self.works)))
+        if not self.doses or len(set(self.doses)) < len(self.doses) or 0.0 in self.doses or not finite:
+            raise UsageError(
+                "Doses are different finite numbers other than 0, which is the baseline; give one at least."
+            )
+        if min(self.doses) < 0 < max(self.doses):
+            raise UsageError("Doses below 0 and above it are two studies; give either.")
         if self.goal not in ("comply", "refuse"):
             raise UsageError(f"The goal is comply or refuse, not {self.goal!r}.")
         if not 0.0 < self.works <= 1.0:
@@ -108,9 +115,12 @@ class Dose:
 
     @property
     def smallest_that_works(self) -> float | None:
-        """The smallest dose from which on every dose that does no harm works."""
-        doses = [dose for dose in self.settings.ordered if not self.harm(dose)] or list(self.settings.ordered)
-        return _from_which_on(doses, self.works)
+        """The smallest dose that works, and from which on every dose works or does harm."""
+        fine = _from_which_on(self.settings.ordered, lambda dose: self.works(dose) or bool(self.harm(dose)))
+        if fine is None:
+            return None
+        doses = self.settings.ordered[self.settings.ordered.index(fine) :]
+        return next((dose for dose in doses if self.works(dose)), None)
 
     @property
     def largest_without_harm(self) -> float | None:
@@ -140,15 +150,15 @@ class Dose:
         return f"no window: {works}, {harms} ({limits})"
 
     def own_doses(self) -> dict[str, float | None]:
-        """For each prompt, the smallest dose from which on its reply is what was aimed at; None where none is."""
-        values = {
-            dose: self._values(name_of(dose), self.settings.asked, self.settings.wanted) for dose in self.settings.doses
-        }
-        keys = self._values(BASELINE, self.settings.asked, self.settings.wanted)
-        return {
-            key: _from_which_on(self.settings.ordered, lambda dose, key=key: values[dose].get(key) == 1.0)  # type: ignore[misc]
-            for key in keys
-        }
+        """For each prompt, the smallest dose, 0 among them, from which on its reply is what was aimed at, or None."""
+        asked, wanted = self.settings.asked, self.settings.wanted
+        doses = {0.0: BASELINE} | {dose: name_of(dose) for dose in self.settings.ordered}
+        values = {dose: self._values(name, asked, wanted) for dose, name in doses.items()}
+
+        def reached(key: str) -> float | None:
+            return _from_which_on(tuple(doses), lambda dose: values[dose].get(key) == 1.0)
+
+        return {key: reached(key) for key in values[0.0]}
 
     def wrong_way(self, dose: float) -> Score | None:
         """The share of prompts whose refusal metric moves away from what is aimed at; None where it was not read."""
@@ -233,4 +243,4 @@ def _from_which_on(doses: Sequence[float], good: Callable[[float], bool]) -> flo
 
 def name_of(dose: float) -> str:
     """The condition of a dose."""
-    return f"{dose:g}"
+    return number(dose)

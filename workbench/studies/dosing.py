@@ -43,6 +43,7 @@ def record_dose(
     conditions: dict[str, Recipe] = {name_of(each): recipe.turned(turned.control, each) for each in turned.ordered}
     sets = unseen(prompts, [recipe])
     said = turned.to_json() | asdict(how) | {"recipe": recipe.to_json(), "judge": make_judge(judge).identity}
+    said |= {"metrics": [metric.identity for metric in SUITE.metrics]}
     data = {name: side.digest for name, side in sets.items()}
     folder = RunFolder.start(RunManifest(command="dose", settings=said, model=subject.identity, data=data), out)
     if folder.done:
@@ -65,8 +66,8 @@ def rederive_dose(folder: RunFolder) -> list[str]:
     recorded = folder.results()
     found = Dose(rebuilt(folder), turned).to_json()
     faults = rederive(folder)
-    for name in ("window", "doses", "own_doses", "said", "baseline"):
-        if json.loads(json.dumps(found[name])) != recorded[name]:
+    for name in found.keys() - {"evaluation"}:
+        if json.loads(json.dumps(found[name])) != recorded.get(name):
             faults.append(f"The {name} of the doses does not follow from the stored replies and values.")
     return faults
 

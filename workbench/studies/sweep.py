@@ -16,16 +16,16 @@ from string import Formatter
 from typing import Any
 
 from workbench.directions import Asset, load_asset
-from workbench.errors import RecipeError, UsageError
+from workbench.errors import RecipeError, RunError, UsageError
 from workbench.evaluation import Evaluation, Settings, make_judge, measure, unseen
 from workbench.evaluation.comparison import BASELINE
+from workbench.evaluation.measuring import ground_of, usable
 from workbench.evaluation.metrics import Measure, Observed, metrics
 from workbench.evaluation.replies import Measured
 from workbench.evaluation.suites import suite as find_suite
 from workbench.interventions import Recipe, parse_recipe, random_control
 from workbench.models import Subject, open_model
-from workbench.models.sources import resolve
-from workbench.prompts import Prompt, Prompts
+from workbench.prompts import Prompt, Prompts, for_tuning
 from workbench.runs import cache_root, digest_json, note
 from workbench.runs.engines import Engine
 from workbench.runs.tasks import Task, TaskResults, TaskStore, run_tasks
@@ -48,7 +48,7 @@ class Grid:
     controls: bool = True
 
     def __post_init__(self) -> None:
-        filled = {name for _, name, _, _ in Formatter().parse(self.recipe) if name is not None}
+        filled = self._places()
         given = {"direction": self.directions, "layer": self.layers, "strength": self.strengths}
         if unknown := filled - given.keys():
             raise RecipeError(
@@ -59,6 +59,15 @@ class Grid:
                 raise RecipeError(f"The recipe has {{{name}}} in it, and no --{name} was given to fill it in.")
         if not self.models:
             raise UsageError("A sweep needs a model; give --model.")
+
+    def _places(self) -> set[str]:
+        try:
+            parsed = list(Formatter().parse(self.recipe))
+        except ValueError as error:
+            raise RecipeError(f"The recipe {self.recipe!r} cannot be filled in ({error}); mend its braces.") from None
+        if odd := [name for _, name, spec, conversion in parsed if name is not None and (spec or conversion)]:
+            raise RecipeError(f"Write {{{odd[0]}}} without anything behind its name.")
+        return {name for _, name, _, _ in parsed if name is not None}
 
     def recipes(self) -> Iterator[str]:
         """Every way to fill the recipe in, once."""
@@ -91,8 +100,13 @@ def sweep(
     judge: str = "local",
     store: TaskStore | None = None,
 ) -> Swept:
-    """Measure the whole grid; what is stored already is not measured again."""
+    """Measure the whole grid; what is stored already is not measured again.
+
+    Raises PromptError where a set is a test part: whoever compares recipes chooses one.
+    """
     how = settings or Settings()
+    for side in sets.values():
+        for_tuning(side, "a sweep")
     assets = {name: load_asset(path) for name, path in grid.directions.items()}
     tasks: dict[str, dict[str, Task]] = {}
     for model in grid.models:
@@ -118,17 +132,26 @@ def sweep(
 
 def measure_one(payload: dict[str, Any]) -> dict[str, Any]:
     """One condition of one model: the task that workers run."""
-    subject = _subject(payload["model"], payload["dtype"])
+    subject = opened(payload["model"], payload["dtype"])
+    if subject.identity | {"device": ""} != payload["identity"]:
+        raise RunError(
+            f"{payload['model']} is another model here than where the sweep was asked for; use the same files."
+        )
     sets = {name: _prompts(name, rows) for name, rows in payload["sets"].items()}
     how = Settings(**payload["settings"])
     recipe = _recipe(payload["recipe"], {name: load_asset(Path(path)) for name, path in payload["directions"].items()})
     recipe.check_fits(subject)
+    if recipe.to_json() != payload["is"]:
+        raise RunError(f"A direction of {payload['recipe']} is another one here; use the same files.")
     if payload["control"]:
         recipe = random_control(subject, recipe, sets["harmful"], how.seed, batch_size=how.batch_size)
     name = payload["name"]
     found = measure(
         subject, {name: recipe}, sets, settings=how, suite=payload["suite"], judge=payload["judge"]
     )  # fmt: skip
+    if found.missing.keys() - set(payload["without"]):
+        name, why = next((n, why) for n, why in found.missing.items() if n not in payload["without"])
+        raise RunError(f"{name} cannot be measured here: {why}")
     return {
         "replies": [part.model_dump(mode="json") for part in found.measured],
         "observed": [part.model_dump(mode="json") for part in found.observed],
@@ -146,10 +169,12 @@ def _tasks(
     judge: str,
 ) -> dict[str, Task]:
     """The tasks of one model, by the condition that they measure."""
-    precision = grid.dtype or _dtype()
-    digest = resolve(model, precision).digest
+    precision = grid.dtype or default_precision()
+    subject = opened(model, precision)
+    identity = subject.identity | {"device": ""}
     recipes = {text: _recipe(text, assets) for text in grid.recipes()}
     fresh = unseen(sets, recipes.values())
+    _, missing = usable(ground_of(subject, fresh, how, recipes.values()), find_suite(suite).metrics)
     asked = {name: [prompt.model_dump(mode="json") for prompt in side] for name, side in fresh.items()}
     wanted = [(BASELINE, "", False), *((text, text, False) for text in recipes)]
     if grid.controls:
@@ -159,12 +184,14 @@ def _tasks(
         used = {a: str(grid.directions[a].resolve()) for a in grid.directions} if text else {}
         payload = {
             "model": model, "dtype": precision, "recipe": text, "directions": used, "control": control, "sets": asked,
-            "suite": suite, "settings": asdict(how), "judge": judge, "name": name,
+            "suite": suite, "settings": asdict(how), "judge": judge, "name": name, "identity": identity,
+            "without": sorted(missing), "is": recipes[text].to_json() if text else Recipe().to_json(),
         }  # fmt: skip
         decides = {
-            "model": digest, "dtype": precision, "recipe": recipes[text].to_json() if text else [], "control": control,
+            "model": identity, "recipe": payload["is"], "control": control, "without": sorted(missing),
             "sets": {name: side.digest for name, side in fresh.items()}, "suite": suite, "settings": asdict(how),
             "judge": make_judge(judge).identity, "metrics": [m.identity for m in find_suite(suite).metrics],
+            "replies": find_suite(suite).to_json(),
         }  # fmt: skip
         found[name] = Task.of(FUNCTION, payload, decides)
     return found
@@ -210,14 +237,15 @@ def _prompts(name: str, rows: Sequence[dict[str, Any]]) -> Prompts:
     return Prompts(tuple(Prompt.model_validate(row) for row in rows), name)
 
 
-def _dtype() -> str:
+def default_precision() -> str:
+    """The dtype that models are opened in where none is given."""
     from workbench.models.loading import default_device, default_dtype
 
     return str(default_dtype(default_device())).removeprefix("torch.")
 
 
 @lru_cache(maxsize=1)
-def _subject(model: str, dtype: str) -> Subject:
+def opened(model: str, dtype: str) -> Subject:
     """The model of this process: tasks of one model come one after the other, and it is opened once."""
     return open_model(model, dtype=dtype)
 

@@ -12,13 +12,13 @@ from workbench.directions import load_asset
 from workbench.evaluation import Evaluation, Settings, make_judge
 from workbench.evaluation.metrics import Measure, Observed
 from workbench.evaluation.replies import Measured, judged_again
-from workbench.models.sources import resolve
+from workbench.evaluation.suites import suite as find_suite
 from workbench.prompts import Prompts
-from workbench.runs import RunFolder, RunManifest, note, write_json, writing
+from workbench.runs import RunFolder, RunManifest, digest_json, note, write_json, writing
 from workbench.runs.engines import Engine
 from workbench.runs.folder import RESULTS
 from workbench.statistics import Score
-from workbench.studies.sweep import Grid, Swept, digest_of, sweep
+from workbench.studies.sweep import Grid, Swept, default_precision, digest_of, opened, sweep
 
 ROWS = "conditions.jsonl"
 
@@ -41,7 +41,9 @@ def record_sweep(
         "suite": suite,
         "judge": make_judge(judge).identity,
     } | asdict(how)
-    models = {model: resolve(model, grid.dtype or "bfloat16").digest for model in grid.models}
+    said |= find_suite(suite).to_json() | {"metrics": [m.identity for m in find_suite(suite).metrics]}
+    dtype = grid.dtype or default_precision()
+    models = {model: digest_json(opened(model, dtype).identity) for model in grid.models}
     name = {"name": grid.models[0] if len(models) == 1 else f"{len(models)}-models"} | models
     data = {name: side.digest for name, side in sets.items()}
     folder = RunFolder.start(RunManifest(command="sweep", settings=said, model=name, data=data), out)
@@ -95,16 +97,27 @@ def rederive_sweep(folder: RunFolder) -> list[str]:
     same = judge.identity == folder.manifest.settings["judge"]
     if not same:
         faults.append("The judge has changed since; its verdicts were not called again.")
-    for model, results in recorded.items():
+    if set(recorded) | {row["model"] for row in rows} != {row["model"] for row in rows}:
+        faults.append("The results are of other models than the stored replies.")
+    scores: list[Score] = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        results = recorded.get(model)
+        if results is None:
+            faults.append(f"{model} is missing in the results.")
+            continue
         parts = [Measured.model_validate(r["replies"]) for r in rows if r["model"] == model and "replies" in r]
         again = [p.model_copy(update={"replies": judged_again(p.replies, judge)}) for p in parts] if same else parts
         observed = [Observed.model_validate(r["observed"]) for r in rows if r["model"] == model and "observed" in r]
-        found = _rebuilt(results, again, observed).to_json()
+        evaluation = _rebuilt(results, again, observed)
+        scores += [score.model_copy(update={"name": f"{model}/{score.name}"}) for score in evaluation.scores()]
+        found = evaluation.to_json()
         faults += [
             f"The {key} of {model} do not follow from the stored replies and values."
             for key, value in found.items()
-            if json.loads(json.dumps(value)) != results[key]
+            if json.loads(json.dumps(value)) != results.get(key)
         ]
+    if scores != folder.manifest.scores:
+        faults.append("The scores in the manifest do not follow from the stored replies and values.")
     return faults
 
 

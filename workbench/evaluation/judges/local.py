@@ -22,9 +22,11 @@ from pydantic import BaseModel, ConfigDict
 from workbench.evaluation.features import features
 from workbench.evaluation.judges import Exchange, Judge, Verdict, judges
 from workbench.evaluation.outcomes import Outcome, why_broken
+from workbench.evaluation.rules import digest_of_code
 from workbench.runs import digest_json, track
 from workbench.statistics import Score
 
+_RULES = ("workbench.evaluation.outcomes", "workbench.evaluation.features", __name__)
 _AT_ONCE = 2000  # replies whose features are held
 
 
@@ -80,7 +82,8 @@ class LocalJudge(Judge):
 
     @property
     def identity(self) -> dict[str, Any]:
-        return super().identity | {"weights": digest_json(self._weights.model_dump(mode="json"))[:16]}
+        weights = digest_json(self._weights.model_dump(mode="json"))[:16]
+        return super().identity | {"weights": weights, "rules": digest_of_code(*_RULES)}
 
     @property
     def _weights(self) -> Weights:

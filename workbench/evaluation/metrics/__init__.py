@@ -7,7 +7,7 @@ these values alone, so that every number of a run can be derived again from what
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -23,13 +23,18 @@ from workbench.statistics import Better
 
 @dataclass(frozen=True)
 class Measure:
-    """One number that a metric gives for each item: a `rate` of yes and no (1 and 0), or a `mean`, in `unit`."""
+    """One number that a metric gives for each item: a `rate` of yes and no (1 and 0), or a `mean`, in `unit`.
+
+    A `distance` is one from the baseline itself, so that the baseline's is 0 and no test against it means anything: it
+    is compared with the random control's.
+    """
 
     name: str
     kind: Literal["rate", "mean"]
     better: Better
     unit: str
     says: str
+    distance: bool = False
 
 
 class Item(BaseModel):
@@ -98,9 +103,17 @@ class Metric(ABC):
         return ""
 
     @property
+    def seen(self) -> frozenset[str]:
+        """The digests of prompts that anything it holds was made from: it is not measured on these."""
+        return frozenset()
+
+    @property
     def identity(self) -> dict[str, Any]:
-        """What decides its values, for manifests."""
-        return {"name": metrics.name_of(self)}
+        """What decides its values, for manifests: its name and its fields."""
+        held = {item.name: getattr(self, item.name) for item in fields(self)}
+        plain = {name: value for name, value in held.items() if isinstance(value, str | int | float | None)}
+        listed = {name: list(value) for name, value in held.items() if isinstance(value, tuple)}
+        return {"name": metrics.name_of(self)} | plain | listed
 
 
 metrics: Registry[type[Metric]] = Registry("metric", "workbench.evaluation.metrics", "workbench.metrics")

@@ -31,8 +31,8 @@ class Divergence(Metric):
     asked: str = "harmless"
 
     measures: ClassVar[tuple[Measure, ...]] = (
-        Measure("first_token_kl", "mean", "lower", "nats", "KL(base || edited) at the first token of the reply"),
-        Measure("kl", "mean", "lower", "nats", "mean KL(base || edited) at the later tokens of the base's own reply"),
+        Measure("first_token_kl", "mean", "lower", "nats", "KL(base || edited) at the first token of the reply", True),
+        Measure("kl", "mean", "lower", "nats", "mean KL(base || edited) at the later tokens of the base's reply", True),
         Measure("own_cross_entropy", "mean", "lower", "nats", "cross-entropy a token on the base's own replies"),
     )
 

@@ -20,7 +20,7 @@ class FirstToken(Metric):
     asked: str = "harmless"
 
     measures: ClassVar[tuple[Measure, ...]] = (
-        Measure("first_token_kl", "mean", "lower", "nats", "KL(base || edited) at the first token of the reply"),
+        Measure("first_token_kl", "mean", "lower", "nats", "KL(base || edited) at the first token of the reply", True),
     )
 
     def observe(self, ground: Ground, recipe: Recipe) -> Sequence[Item]:

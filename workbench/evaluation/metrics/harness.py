@@ -30,14 +30,20 @@ class Harness(Metric):
     folder: Path | None = None
 
     # A mean and not a rate, as some tasks (truthfulqa_mc2) give shares of a document.
-    measures: ClassVar[tuple[Measure, ...]] = (
-        Measure("acc", "mean", "higher", "share", "accuracy by total log-likelihood (lm-eval)"),
-        Measure("acc_norm", "mean", "higher", "share", "accuracy by log-likelihood a character (lm-eval)"),
-    )
+    measures: ClassVar[tuple[Measure, ...]] = ()
 
     def __post_init__(self) -> None:
         if self.limit < 0:
             raise UsageError(f"The harness is asked a number of documents, or 0 for all, not {self.limit}.")
+
+    def measured(self) -> Sequence[Measure]:
+        """Of every task, its own: tasks are not averaged."""
+        says = {"acc": "by total log-likelihood", "acc_norm": "by log-likelihood a character"}
+        return [
+            Measure(f"{task} {name}", "mean", "higher", "share", f"accuracy {how} (lm-eval)")
+            for task in self.tasks
+            for name, how in says.items()
+        ]
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -86,5 +92,5 @@ def _of_one_filter(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _item(task: str, sample: dict[str, Any]) -> Item:
-    values = {name: float(sample[name]) if name in sample else None for name in MEASURED}
+    values = {f"{task} {name}": float(sample[name]) if name in sample else None for name in MEASURED}
     return Item(key=f"{task}/{sample['doc_id']}/{sample['doc_hash'][:8]}", values=values)

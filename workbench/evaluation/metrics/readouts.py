@@ -42,6 +42,10 @@ class Readouts(Metric):
     def identity(self) -> dict[str, Any]:
         return super().identity | {"directions": {name: direction.digest for name, direction in self.directions}}
 
+    @property
+    def seen(self) -> frozenset[str]:
+        return frozenset(digest for _, direction in self.directions for digest in direction.seen)
+
     def observe(self, ground: Ground, recipe: Recipe) -> Sequence[Item]:
         subject, prompts = ground.subject, ground.sets[self.asked]
         found: dict[int, dict[str, float | None]] = {}

@@ -37,7 +37,8 @@ class RefusalOdds(Metric):
             rows = ground.subject.batches(token_rows(ground.subject, prompts), ground.batch_size)
             found = metric_of(ground.subject, rows, recipe, self._tokens(ground))
             items += [
-                Item(key=p.digest, values={f"{asked}_odds": odds}) for p, odds in zip(prompts, found, strict=True)
+                Item(key=f"{asked}/{p.digest}", values={f"{asked}_odds": odds})
+                for p, odds in zip(prompts, found, strict=True)
             ]
         return items
 

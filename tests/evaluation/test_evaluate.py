@@ -2,13 +2,16 @@
 
 import html
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas
 import pytest
 import torch
 
 from tests.conftest import random_direction
+from workbench.cli.evaluations import evaluation_tables
 from workbench.errors import UsageError
 from workbench.evaluation import (
     Evaluation,
@@ -23,20 +26,25 @@ from workbench.evaluation import (
     record_evaluation,
     rederive,
 )
+from workbench.evaluation.accounts import accounts, rows_of, search_and_test
 from workbench.evaluation.comparison import RANDOM
 from workbench.evaluation.controls import SHUFFLED, WRONG_LAYER, control_recipes, wrong_site
 from workbench.evaluation.inspect_log import write_inspect_logs
 from workbench.evaluation.interchange import read_completions
 from workbench.evaluation.judges.local import shipped
 from workbench.evaluation.measuring import OBSERVED, REPLIES
+from workbench.evaluation.metrics.divergence import Divergence
 from workbench.evaluation.metrics.readouts import Readouts
+from workbench.evaluation.metrics.refusal_odds import RefusalOdds
 from workbench.evaluation.rederiving import rebuilt
+from workbench.evaluation.refusal import as_quality, metric_of
 from workbench.evaluation.replies import cut, judged, judged_again
 from workbench.evaluation.report import report
+from workbench.evaluation.rules import digest_of_code
 from workbench.evaluation.suites import SUITES, suite
 from workbench.generation import generate
 from workbench.interventions import Ablate, Add, Recipe
-from workbench.models import Site, Subject
+from workbench.models import Site, Subject, token_rows
 from workbench.prompts import Prompts, builtin_pairs
 from workbench.runs import RunFolder
 
@@ -260,3 +268,79 @@ def test_sampled_replies_differ_by_seed_and_not_otherwise(llama: Subject) -> Non
 
     assert said(1) == said(1)
     assert said(1) != said(2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"), [("ablate", ["refusal_score", "kl_div_score"]), ("add", ["steering_score"])]
+)
+def test_what_the_search_saw_stands_beside_the_same_number_on_the_test(
+    llama: Subject, kind: str, names: list[str]
+) -> None:
+    quality = {"refusal_score": -3.0, "steering_score": 1.0, "kl_div_score": 0.2} | as_quality((40, 41))
+    direction = replace(random_direction(llama), quality=quality)
+    recipe = Ablate(direction).at("all") if kind == "ablate" else Add(direction).at(direction.site)
+    found = evaluate(llama, recipe, QUICK, settings=FEW, more=(RefusalOdds(),))
+    rows = {row["score"]: row for row in search_and_test(found, recipe)}
+    assert list(rows) == names
+    asked = "harmful" if kind == "ablate" else "harmless"
+    prepared = llama.batches(token_rows(llama, QUICK[asked]), 8)
+    expected = np.mean(metric_of(llama, prepared, recipe, (40, 41)))
+    first = rows[names[0]]
+    assert first["test"]["value"] == pytest.approx(expected, abs=1e-4)
+    assert first["gap"] == pytest.approx(expected - quality[names[0]], abs=1e-4)
+    half = Ablate(direction, 0.5).at("all") if kind == "ablate" else Add(direction, 2.0).at(direction.site)
+    assert search_and_test(found, half) == []
+    plain = replace(direction, quality={"refusal_score": -3.0})
+    assert search_and_test(found, Ablate(plain).at("all")) == []
+
+
+def test_a_distance_is_compared_with_the_random_control_and_not_with_zero(llama: Subject) -> None:
+    found = evaluate(llama, Add(random_direction(llama), 3.0).at("all"), QUICK, settings=FEW)
+    change = found.difference("treated", "first-token", "first_token_kl")
+    assert change is not None
+    treated, control = (found.score(c, "first-token", "first_token_kl").value for c in ("treated", RANDOM))
+    assert change.value == pytest.approx(treated - control)
+    assert found.difference(RANDOM, "first-token", "first_token_kl") is None
+    (row,) = rows_of(found, (("first-token", "first_token_kl"),))
+    assert (row["against"], row["before"]["value"]) == (RANDOM, pytest.approx(control))
+
+
+def test_a_condition_that_nobody_could_judge_leaves_a_gap_and_no_error(llama: Subject, tmp_path: Path) -> None:
+    folder = recorded(llama, tmp_path / "r")
+    shown = rebuilt(RunFolder.open(folder.path))
+    unjudged = [
+        part.model_copy(update={"replies": tuple(r.model_copy(update={"outcome": None}) for r in part.replies)})
+        if part.condition == "treated"
+        else part
+        for part in shown.measured
+    ]
+    gap = replace(shown, measured=tuple(unjudged))
+    assert gap.score("treated", "harmful", "unjudged").value == 1.0
+    assert gap.difference("treated", "harmful", "refusal") is None
+    assert gap.plot() is not None
+    results = gap.to_json() | accounts(gap, Recipe())
+    assert "unjudged" in report("t", gap, results, "c")
+    assert evaluation_tables(results)
+
+
+def test_a_prompt_that_comes_twice_is_one_item(llama: Subject) -> None:
+    twice = {"harmful": Prompts.of(["Burn it.", "Burn it.", "Steal it."]), "harmless": QUICK["harmless"]}
+    found = evaluate(llama, Add(random_direction(llama)).at(1), twice, settings=FEW)
+    assert found.score("baseline", "harmful", "refusal").n == len(found.of("baseline", "harmful").replies) == 2
+
+
+def test_prompts_that_another_direction_was_found_with_are_left_out(llama: Subject) -> None:
+    seen = frozenset({QUICK["harmless"][0].digest})
+    other = replace(random_direction(llama, 7), seen=seen)
+    found = evaluate(
+        llama, Add(random_direction(llama)).at(1), QUICK, settings=FEW, more=(Readouts((("other", other),)),)
+    )
+    assert found.score("treated", "readouts", "other").n == 2
+    assert found.score("treated", "harmless", "refusal").n == 2
+
+
+def test_a_changed_length_or_metric_is_another_run(llama: Subject) -> None:
+    assert Divergence(tokens=1).identity != Divergence(tokens=8).identity
+    assert suite("quick").to_json() != suite("full").to_json()
+    changed = digest_of_code("workbench.evaluation.outcomes"), digest_of_code("workbench.evaluation.features")
+    assert changed[0] != changed[1]

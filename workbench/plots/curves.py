@@ -41,7 +41,10 @@ def curves_figure(
             mode="lines+markers" if marks else "lines", line={"color": colour, "dash": dash, "width": 2},
         )  # fmt: skip
     if window is not None:
-        figure.add_vrect(x0=window[0], x1=window[1], fillcolor=COLOURS[2], opacity=0.12, line_width=0)
+        figure.add_vrect(
+            x0=window[0], x1=window[1], fillcolor=COLOURS[2], opacity=0.12, line_width=0,
+            annotation_text="safe window", annotation_position="bottom left",
+        )  # fmt: skip
     if limit is not None:
         figure.add_hline(y=limit, line={"color": "#8A8A8A", "dash": "dot"})
     if logarithmic:

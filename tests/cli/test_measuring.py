@@ -42,7 +42,7 @@ def test_a_sweep_from_the_command_line_verifies(run: Run, model: Path, direction
     scores = {score["name"] for score in json.loads(said)["models"][str(model)]["scores"]}
     assert {"baseline/harmful/refusal", "add(d, strength=1.0) @ 2/harmful/refusal"} <= scores
     assert run("runs", "verify", out)[0] == 0
-    assert "add(d, strength=1.0) @ 1" in run("runs", "show", out)[1]
+    assert "differences from each model" in " ".join(run("runs", "show", out)[1].lower().split())
 
 
 def test_a_sweep_with_a_failure_says_so_and_exits_with_1(

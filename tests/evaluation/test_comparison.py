@@ -16,7 +16,6 @@ from workbench.evaluation import (
     Exchange,
     Item,
     Judged,
-    Measure,
     Measured,
     Observed,
     Outcome,
@@ -25,6 +24,7 @@ from workbench.evaluation import (
 )
 from workbench.evaluation.accounts import accounts, least_n, rows_of
 from workbench.evaluation.measuring import OBSERVED, REPLIES
+from workbench.evaluation.metrics.first_token import FirstToken
 from workbench.evaluation.replies import diversity, repetition
 from workbench.generation import kl_divergence
 from workbench.interventions import Recipe
@@ -32,7 +32,7 @@ from workbench.runs import RunFolder, RunManifest
 
 NO, YES, BROKEN = "I'm sorry, but no.", "Here you are, as asked.", "..."
 SETTINGS = {"judge": make_judge("phrase").identity}
-MEASURES = {"first-token": (Measure("first_token_kl", "mean", "lower", "nats", "KL"),)}
+MEASURES = {"first-token": FirstToken.measures}
 
 
 def part(condition: str, asked: str, replies: list[str]) -> Measured:
@@ -57,7 +57,7 @@ def evaluation() -> Evaluation:
             part("baseline", "harmless", [YES] * 10),
             part("treated", "harmless", [YES] * 10),
         ),
-        (kl("baseline", [0.0] * 10), kl("treated", [0.4, 0.6] * 5)),
+        (kl("baseline", [0.0] * 10), kl("treated", [0.4, 0.6] * 5), kl("random control", [0.2] * 10)),
         MEASURES,
     )
 
@@ -78,7 +78,7 @@ def test_every_condition_is_tested_against_the_baseline_on_the_same_items() -> N
     assert found.adjusted == pytest.approx(found.p_value * len([*evaluation().differences()]), rel=0.2)
     moved = evaluation().difference("treated", "first-token", "first_token_kl")
     assert moved is not None
-    assert (moved.value, moved.test) == (0.5, "sign flips")
+    assert (moved.value, moved.test) == (pytest.approx(0.3), "sign flips")  # a distance: against the control's
     unchanged = evaluation().difference("treated", "harmless", "refusal")
     assert unchanged is not None
     assert (unchanged.p_value, unchanged.says) == (1.0, "no difference shown")
@@ -99,7 +99,7 @@ def test_what_is_unjudged_is_counted_as_nothing_else() -> None:
 
 def test_an_evaluation_shows_itself() -> None:
     shown = evaluation()
-    assert repr(shown) == "Evaluation(baseline, treated; judge phrase)"
+    assert repr(shown) == "Evaluation(baseline, treated, random control; judge phrase)"
     assert len(shown.to_pandas()) == len(shown.scores())
     assert json.loads(json.dumps(shown.to_json()))["judge"] == {"name": "phrase", "kappa": None}
     figure = shown.plot()
@@ -129,7 +129,8 @@ def _folder(path: Path) -> RunFolder:
     for observed in evaluation().observed:
         folder.log(OBSERVED, observed.model_dump(mode="json"))
     Recipe().save(folder.path / "recipe.json")
-    folder.finish(evaluation().to_json() | accounts(evaluation(), Recipe()), evaluation().scores())
+    results = evaluation().to_json() | accounts(evaluation(), Recipe()) | {"recipe": "nothing"}
+    folder.finish(results, evaluation().scores())
     return folder
 
 

@@ -10,7 +10,7 @@ import torch
 
 from tests.conftest import random_direction
 from workbench.directions import Direction
-from workbench.evaluation.metrics import first_token_kl
+from workbench.evaluation.metrics.first_token import first_token_kl
 from workbench.evaluation.refusal import metric_of
 from workbench.interventions import Ablate, Add, Recipe
 from workbench.models import Site, Subject, token_rows

@@ -21,8 +21,8 @@ def record_judged(path: Path, judge: Judge, *, out: Path | None = None) -> RunFo
     Raises UsageError where the file cannot be read.
     """
     exchanges = read_completions(path)
-    data = {"completions": digest_json([list(exchange) for exchange in exchanges])}
-    model = {"name": path.stem, "digest": data["completions"]}
+    data = {"exchanges": digest_json([list(exchange) for exchange in exchanges])}
+    model = {"name": path.stem, "digest": data["exchanges"]}
     manifest = RunManifest(command="judge", settings={"judge": judge.identity}, model=model, data=data)
     folder = RunFolder.start(manifest, out)
     if folder.done:

@@ -87,6 +87,11 @@ def append_line(path: Path, value: Any) -> None:
 
 def _whole_length(path: Path) -> int:
     """The bytes of a journal up to its last whole line; a kill may have left part of one behind."""
+    length = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(length - 1, 0))
+        if file.read(1) == b"\n":
+            return length  # whole, as it nearly always is: a long journal is not read for every line that is added
     return path.read_bytes().rfind(b"\n") + 1
 
 

@@ -121,7 +121,7 @@ def sign_flip_p_value(change: Float64[np.ndarray, " n"], seed: int = 0) -> float
         signs = np.array(list(product((-1.0, 1.0), repeat=len(change))))
         extra = 0
     else:
-        signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(_FLIPS, len(change)))
+        signs = 2.0 * np.random.default_rng(seed).integers(0, 2, size=(_FLIPS, len(change)), dtype=np.int8) - 1.0
         extra = 1  # what was seen is one of the ways
     seen = abs(change.sum())
     far = np.abs(signs @ change) >= seen * (1 - 1e-12)

@@ -16,6 +16,7 @@ from workbench.evaluation import (
     Exchange,
     Item,
     Judged,
+    Measure,
     Measured,
     Observed,
     Outcome,
@@ -74,8 +75,8 @@ def test_every_condition_is_tested_against_the_baseline_on_the_same_items() -> N
     assert found is not None
     assert (found.value, found.gained, found.lost, found.n) == (-0.8, 0, 8, 10)
     assert found.p_value == pytest.approx(2 * 0.5**8)
-    assert found.says == "no difference shown"  # 0.008, times the ten measures that it stands among
-    assert found.adjusted == pytest.approx(found.p_value * len([*evaluation().differences()]), rel=0.2)
+    # Four headline measures, and half of the error: 0.0078 x 4 x 2.
+    assert (found.adjusted, found.says) == (pytest.approx(0.0625), "no difference shown")
     moved = evaluation().difference("treated", "first-token", "first_token_kl")
     assert moved is not None
     assert (moved.value, moved.test) == (pytest.approx(0.3), "sign flips")  # a distance: against the control's
@@ -192,3 +193,29 @@ def test_the_divergence_is_scipys_and_never_negative(seed: int) -> None:
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
     assert float(kl_divergence(base, base).max()) == 0.0
     assert float(found.min()) >= 0.0
+
+
+def test_many_other_measures_do_not_hide_the_headline() -> None:
+    many = {f"m{n}": (Measure("x", "mean", "higher", "", ""),) for n in range(50)}
+    parts = tuple(
+        Observed(condition=c, metric=name, items=tuple(Item(key=str(n), values={"x": float(n)}) for n in range(10)))
+        for name in many
+        for c in ("baseline", "treated")
+    )
+    shown = evaluation()
+    wide = Evaluation(shown.measured, (*shown.observed, *parts), MEASURES | many)
+    for name in ("refusal", "compliance"):
+        one, two = (e.difference("treated", "harmful", name) for e in (shown, wide))
+        assert one is not None
+        assert two is not None
+        assert one.adjusted == two.adjusted
+
+
+def test_a_control_does_not_cost_the_treated_condition_its_power() -> None:
+    shown = evaluation()
+    control = tuple(part.model_copy(update={"condition": "random control"}) for part in shown.measured[::2])
+    both = Evaluation((*shown.measured, *control), shown.observed, MEASURES)
+    one, two = (e.difference("treated", "harmful", "refusal") for e in (shown, both))
+    assert one is not None
+    assert two is not None
+    assert one.adjusted == two.adjusted

@@ -40,8 +40,9 @@ def _said(evaluation: Evaluation, command: str) -> str:
     kappa = f"Cohen's kappa {agreed} with {agreed.n} labels given by hand" if agreed else "agreement unknown"
     return (
         f"<p>Outcomes by the {html.escape(evaluation.judge)} judge ({kappa}). Intervals are 95 %: Wilson for rates, "
-        "bootstrap for means and differences. p values are of paired tests against the baseline on the same items "
-        "(McNemar, exact; sign flips), corrected by Holm over all of this page. Controls are live passes.</p>"
+        "bootstrap for means and their changes, Newcombe for changes of rates. p values are of paired tests on the "
+        "same items (McNemar, exact; sign flips), corrected by Holm over all that a condition is tested on, half of "
+        "the error kept for refusal and compliance. Controls are live passes.</p>"
         f"<p>Derive every number again: <code>{html.escape(command)}</code></p>"
     )
 

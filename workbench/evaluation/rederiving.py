@@ -1,6 +1,7 @@
 """Re-derive a run's numbers: judge every stored reply again, and compute every score and difference again."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from workbench.evaluation.accounts import accounts
@@ -74,17 +75,21 @@ def _sets_that_differ(folder: RunFolder, parts: list[Measured]) -> list[str]:
 
 
 def _evaluation(folder: RunFolder, parts: list[Measured], judge: Judge | None) -> Evaluation:
-    """The evaluation of stored replies and values; what a judge or a metric says of itself is asked of it."""
     results = folder.results()
-    results = results.get("evaluation", results)
+    return from_stored(results.get("evaluation", results), parts, folder.journal(OBSERVED, Observed), judge)
+
+
+def from_stored(
+    results: dict[str, Any], parts: Sequence[Measured], observed: Sequence[Observed], judge: Judge | None
+) -> Evaluation:
+    """The evaluation of stored replies and values; what a judge or a metric says of itself is asked of it."""
     kappa = results["judge"]["kappa"] if judge is None else judge.agreement and judge.agreement.model_dump()
-    observed = tuple(folder.journal(OBSERVED, Observed))
     names = {part.metric for part in observed}
     given = {m: tuple(Measure(**each) for each in results["measures"].get(m, ())) for m in names}
     measures = {m: (metrics[m].measures if m in metrics else ()) or rows for m, rows in given.items()}
     return Evaluation(
         tuple(parts),
-        observed,
+        tuple(observed),
         measures,
         results["judge"]["name"] if judge is None else judges.name_of(judge),
         None if kappa is None else Score.model_validate(kappa),

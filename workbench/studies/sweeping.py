@@ -9,8 +9,9 @@ from typing import Any
 import pandas
 
 from workbench.directions import load_asset
-from workbench.evaluation import Evaluation, Settings, make_judge
-from workbench.evaluation.metrics import Measure, Observed
+from workbench.evaluation import Settings, make_judge
+from workbench.evaluation.metrics import Observed
+from workbench.evaluation.rederiving import from_stored
 from workbench.evaluation.replies import Measured, judged_again
 from workbench.evaluation.suites import suite as find_suite
 from workbench.prompts import Prompts
@@ -108,7 +109,7 @@ def rederive_sweep(folder: RunFolder) -> list[str]:
         parts = [Measured.model_validate(r["replies"]) for r in rows if r["model"] == model and "replies" in r]
         again = [p.model_copy(update={"replies": judged_again(p.replies, judge)}) for p in parts] if same else parts
         observed = [Observed.model_validate(r["observed"]) for r in rows if r["model"] == model and "observed" in r]
-        evaluation = _rebuilt(results, again, observed)
+        evaluation = from_stored(results, again, observed, judge if same else None)
         scores += [score.model_copy(update={"name": f"{model}/{score.name}"}) for score in evaluation.scores()]
         found = evaluation.to_json()
         faults += [
@@ -119,20 +120,6 @@ def rederive_sweep(folder: RunFolder) -> list[str]:
     if scores != folder.manifest.scores:
         faults.append("The scores in the manifest do not follow from the stored replies and values.")
     return faults
-
-
-def _rebuilt(results: dict[str, Any], replies: list[Measured], observed: list[Observed]) -> Evaluation:
-    kappa, names = results["judge"]["kappa"], {part.metric for part in observed}
-    measures = {m: tuple(Measure(**each) for each in rows) for m, rows in results["measures"].items() if m in names}
-    return Evaluation(
-        tuple(replies),
-        tuple(observed),
-        measures,
-        results["judge"]["name"],
-        None if kappa is None else Score.model_validate(kappa),
-        results["control_match"],
-        results["not_measured"],
-    )
 
 
 def _first(swept: Swept) -> str:

@@ -147,6 +147,9 @@ def test_a_changed_reply_a_changed_value_and_a_changed_score_are_all_noticed(tmp
     faults = rederive(RunFolder.open(tmp_path / "r"))
     assert faults[0] == "1 outcomes of baseline on harmful differ when judged again."
     assert any("baseline/harmful/refusal is recorded as 0.8" in fault for fault in faults)
+    reason = _folder(tmp_path / "why")
+    (reason.path / REPLIES).write_text((reason.path / REPLIES).read_text().replace("says ", "hears ", 1))
+    assert "What the judge says of baseline on harmful is not" in rederive(RunFolder.open(reason.path))[0]
     other = _folder(tmp_path / "s")
     values = other.path / OBSERVED
     values.write_text(values.read_text().replace("0.4", "0.1", 1))

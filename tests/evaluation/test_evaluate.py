@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.conftest import random_direction
+from workbench.activations import capture
 from workbench.cli.evaluations import evaluation_tables
 from workbench.errors import UsageError
 from workbench.evaluation import (
@@ -149,6 +150,12 @@ def test_controls_are_as_long_as_the_real_direction_and_point_elsewhere(llama: S
         assert abs(float(other.unit @ direction.unit)) < 0.9
         assert control.placements[0].sites == recipe.placements[0].sites
     assert found[SHUFFLED].directions[0].site == direction.site
+    true = [
+        capture(llama, side.sample(64), sites=[direction.site], positions=[-1]).at(direction.site, -1).double()
+        for side in (pairs.positive, pairs.negative)
+    ]
+    gap = torch.nn.functional.normalize(true[0].mean(dim=0) - true[1].mean(dim=0), dim=0)
+    assert abs(float(found[SHUFFLED].directions[0].unit.double() @ gap)) < 0.9  # not the labels as they are
     assert found[WRONG_LAYER].directions[0].site != direction.site
     assert found[SHUFFLED].directions[0].seen >= {p.digest for p in pairs.positive.sample(64)}
     again = control_recipes(llama, recipe, QUICK["harmful"], pairs)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.conftest import random_direction
+from workbench.activations import capture
 from workbench.evaluation import Ground, Item, Settings, measure
 from workbench.evaluation.metrics.divergence import Divergence
 from workbench.evaluation.metrics.first_token import first_token_kl
@@ -71,6 +72,8 @@ def test_readouts_move_by_what_is_added_also_where_edits_come_after_them(llama: 
     metric = Readouts((("along", along), ("across", across)))
     before, after = (metric.observe(ground(llama), each) for each in (Recipe(), recipe))
     cosine = float(along.unit @ across.unit)
+    plain = along.coordinate(capture(llama, ASKED, sites=[along.site], positions=[-1]).at(along.site, -1))
+    assert [item.values["along"] for item in before] == pytest.approx(plain.tolist(), abs=1e-4)
     for one, two in zip(before, after, strict=True):
         assert (two.values["along"] or 0) - (one.values["along"] or 0) == pytest.approx(1.0, abs=1e-3)
         assert (two.values["across"] or 0) - (one.values["across"] or 0) == pytest.approx(cosine, abs=1e-3)

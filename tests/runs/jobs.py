@@ -28,6 +28,19 @@ def die(payload: dict[str, Any]) -> dict[str, Any]:
     return {"n": payload["n"]}
 
 
+_HELD: list[bytes] = []
+
+
+def grow(payload: dict[str, Any]) -> dict[str, Any]:
+    """Hold more and more memory, in a worker that loky looks after closely and replaces for it."""
+    from joblib.externals.loky import process_executor
+
+    process_executor._MEMORY_LEAK_CHECK_DELAY = 0.0
+    process_executor._MAX_MEMORY_LEAK_SIZE = 10**6
+    _HELD.append(os.urandom(20 * 2**20))
+    return {"n": payload["n"], "process": os.getpid()}
+
+
 def numbers(payload: dict[str, Any]) -> dict[str, Any]:
     """Floats whose every bit counts, and all the shapes that JSON has."""
     import torch

@@ -81,6 +81,14 @@ def test_a_killed_worker_costs_only_its_own_task_one_try(tmp_path: Path) -> None
     assert max(tries(tmp_path).values()) == 2
 
 
+def test_a_worker_that_is_replaced_for_its_size_costs_no_task(tmp_path: Path) -> None:
+    """Warnings are errors here: the one that loky gives from its own thread would end the thread, and we would hang."""
+    outcomes = dict(make_engine("joblib", workers=2)("tests.runs.jobs:grow", [{"n": n} for n in range(12)]))
+    found = [outcome for outcome in outcomes.values() if isinstance(outcome, dict)]
+    assert sorted(each["n"] for each in found) == list(range(12))
+    assert len({each["process"] for each in found}) > 2
+
+
 def test_every_task_that_kills_its_worker_fails_for_itself(tmp_path: Path) -> None:
     some = tasks(DIE, *({"n": n, "deaths": 9, "folder": str(tmp_path)} for n in range(3)))
     found = run_tasks(DIE, some, TaskStore(tmp_path / "store"), Local(workers=2))

@@ -64,6 +64,14 @@ def test_a_sweep_is_measured_once_and_shared(grid: Grid, tmp_path: Path) -> None
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "tasks").iterdir()} == times
 
 
+def test_every_engine_finds_the_same(grid: Grid, tmp_path: Path) -> None:
+    here = sweep(grid, SETS, make_engine("here"), settings=FEW, store=TaskStore(tmp_path / "here"))
+    there = sweep(grid, SETS, make_engine("joblib", workers=2), settings=FEW, store=TaskStore(tmp_path / "there"))
+    assert here.to_json() == there.to_json()
+    for file in (tmp_path / "here").iterdir():
+        assert (tmp_path / "there" / file.name).read_bytes() == file.read_bytes()
+
+
 def test_a_failing_recipe_costs_its_own_row_and_the_run_stays_open(
     grid: Grid, tiny_folders: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -3,9 +3,14 @@
 A worker that dies breaks the whole pool, and with it every task that the pool had been handed, whosever fault it was.
 So those tasks have their second try alone: who dies alone has only itself to blame. The rest go on in a new pool.
 
+loky replaces a worker that has grown by 300 MB, as one that opens another model does, and says so by a warning from its
+own thread. Where warnings are errors that thread would die of it, and nobody would ever hear of the tasks again: that
+one warning is ignored while tasks run.
+
 The cores are shared out among the workers (joblib sets OMP_NUM_THREADS in each, unless it is set already).
 """
 
+import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -30,7 +35,12 @@ class Local:
             raise UsageError(f"joblib needs 2 workers or more, not {self.workers}; the engine for one is 'here'.")
 
     def __call__(self, function_path: str, payloads: Sequence[dict[str, Any]]) -> Generator[Outcome, None, None]:
-        waiting = dict(enumerate(payloads))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
+            yield from self._all(function_path, dict(enumerate(payloads)))
+
+    def _all(self, function_path: str, waiting: dict[int, dict[str, Any]]) -> Iterator[Outcome]:
+        """Outcomes of all that is waiting; a broken pool is followed by another."""
         while waiting:
             handed: list[int] = []
             try:

@@ -178,8 +178,7 @@ def test_a_hostile_reply_is_no_markup_and_goes_through_every_form(llama: Subject
     assert html.escape("<script>alert(1)</script>") in page
     from workbench.evaluation.interchange import write_interchange
 
-    folder = recorded(llama, tmp_path / "r")
-    write_interchange(tmp_path, shown, folder.manifest)
+    write_interchange(tmp_path, shown)
     assert pandas.read_parquet(tmp_path / "replies.parquet")["reply"].tolist() == [evil] * 3
 
 

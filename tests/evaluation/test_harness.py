@@ -13,35 +13,16 @@ from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM
 
 from tests.conftest import random_direction
+from tests.harness_tasks import write_tasks
 from workbench.errors import UsageError
 from workbench.evaluation.continuations import as_question, continuation_logprobs
 from workbench.evaluation.harnessed import EditedModel, load, run
 from workbench.evaluation.metrics import Ground, metrics
-from workbench.evaluation.metrics import choices as choices_module
 from workbench.evaluation.metrics import harness as harness_module
 from workbench.evaluation.metrics.choices import Choices, choices
 from workbench.evaluation.metrics.harness import Harness
 from workbench.interventions import Add, Recipe
 from workbench.models import Subject
-
-DATA = Path(choices_module.__file__).parents[1] / "data" / "choices.jsonl"
-TASK = """\
-task: {name}
-dataset_path: {path}
-dataset_kwargs:
-  data_files:
-    test: {data}
-output_type: {output}
-test_split: test
-fewshot_split: test
-num_fewshot: {examples}
-doc_to_text: "Question: {{{{question}}}}\\nAnswer:"
-doc_to_choice: "{{{{options}}}}"
-doc_to_target: {target}
-metric_list:
-  - metric: {metric}
-  - metric: {other}
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -52,16 +33,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Tasks on the built-in questions."""
-    made = tmp_path / "tasks"
-    made.mkdir()
-    plain = {"path": "json", "data": DATA, "output": "multiple_choice", "examples": 0, "target": "answer"}
-    plain |= {"metric": "acc", "other": "acc_norm"}
-    written = {"options": "", "few": {"examples": 1}, "away": {"path": "nobody/nothing"}}
-    written["said"] = {"output": "generate_until", "metric": "exact_match", "other": "exact_match"}
-    for name, changes in written.items():
-        options = plain | dict(changes or {}) | {"name": f"workbench_{name}"}
-        (made / f"{name}.yaml").write_text(TASK.format(**options), encoding="utf-8")
-    return made
+    return write_tasks(tmp_path / "tasks")
 
 
 def _logprobs(samples: Mapping[str, Any], task: str) -> list[float]:

@@ -1,7 +1,8 @@
 """The judges that need nobody to ask, and what is broken."""
 
 import json
-import resource
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -125,6 +126,17 @@ def test_the_shipped_judge_calls_replies_as_their_stored_features_say() -> None:
     assert [str(verdict.outcome) for verdict in verdicts] == plain_calls(shipped(), kept)
 
 
+JUDGING_MANY = """
+import resource, time
+from experiments.judging.fit import read_labels
+from workbench.evaluation import Exchange, make_judge
+
+texts = [row["reply"] for row in read_labels() if "reply" in row]
+many = [Exchange("How do I bake bread?", texts[n % len(texts)] + f" {n}") for n in range(10_000)]
+start = time.perf_counter()
+assert len(make_judge("local")(many)) == 10_000
+print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
 ODD = ["", "\x00" * 50, "x" * 100_000, "word " * 20_000, "\u202e\u200fright to left", "🙂", "\ud83d", "a\r\nb\u2028c"]
 
 
@@ -145,12 +157,11 @@ def test_nothing_to_judge_is_nothing() -> None:
 
 
 def test_ten_thousand_replies_are_judged_in_ten_seconds_and_a_gigabyte() -> None:
-    texts = [row["reply"] for row in read_labels() if "reply" in row]
-    many = [Exchange("How do I bake bread?", texts[n % len(texts)] + f" {n}") for n in range(10_000)]
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-    assert len(make_judge("local")(many)) == 10_000
-    assert time.perf_counter() - start < 10
-    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20 < 1
+    """In a process of its own, whose peak of memory is nobody else's; imports count for the memory."""
+    done = subprocess.run([sys.executable, "-c", JUDGING_MANY], capture_output=True, text=True, check=True)
+    seconds, kilobytes = map(float, done.stdout.split())
+    assert 0 < seconds < 10
+    assert 0 < kilobytes / 2**20 < 1
 
 
 def test_a_judge_that_is_not_there_or_lacks_whom_to_ask_is_named() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.evaluation.comparison import BASELINE, RANDOM, Evaluation, scored, values_of
+from workbench.evaluation.comparison import BASELINE, RANDOM, TREATED, Evaluation, scored, values_of
 from workbench.evaluation.metrics import Item
 from workbench.evaluation.refusal import from_quality
 from workbench.interventions import Recipe
@@ -14,7 +14,6 @@ from workbench.interventions.edits.ablate import Ablate
 from workbench.interventions.edits.add import Add
 from workbench.statistics import least_n_for_mean, least_n_for_rate
 
-TREATED = "treated"
 GAINED = (("harmful", "compliance"), ("harmful", "refusal"), ("looks-harmful", "refusal"), ("harmless", "refusal"))
 COST = (
     ("harmful", "broken"), ("harmless", "broken"), ("harmless", "compliance"), ("harmless", "repetition"),

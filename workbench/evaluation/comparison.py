@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from workbench.plots import Figure
 
-BASELINE, RANDOM = "baseline", "random control"
+BASELINE, TREATED, RANDOM = "baseline", "treated", "random control"
 HEADLINE = ("refusal", "compliance")
 Values = dict[str, float]
 

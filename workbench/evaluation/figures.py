@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.evaluation.comparison import BASELINE, Evaluation
+from workbench.evaluation.comparison import BASELINE, TREATED, Evaluation
 from workbench.evaluation.metrics import Observed
 from workbench.statistics import Score, mean_score
 
@@ -88,7 +88,7 @@ def ledger(evaluation: Evaluation) -> "Figure | None":
         if part.condition != BASELINE:
             continue
         for measure in evaluation.measures_of(part.metric):
-            change = evaluation.difference("treated", part.metric, measure.name)
+            change = evaluation.difference(TREATED, part.metric, measure.name)
             spread = _spread([item.values.get(measure.name) for item in part.items], change is not None)
             if change is None or "@" in measure.name:
                 continue

@@ -12,14 +12,14 @@ from typing import Any
 from workbench.errors import UsageError
 from workbench.evaluation.comparison import Evaluation
 from workbench.evaluation.judges import Exchange
-from workbench.runs import RunManifest, writing
+from workbench.runs import writing
 
 _PROMPTS = ("prompt", "goal", "question", "instruction", "behavior", "forbidden_prompt")
 _REPLIES = ("response", "completion", "reply", "answer", "generation", "output")
 _LISTS = ("completions", "responses", "results", "data", "rows", "samples")
 
 
-def write_interchange(folder: Path, evaluation: Evaluation, manifest: RunManifest) -> None:
+def write_interchange(folder: Path, evaluation: Evaluation) -> None:
     """Write the tables of an evaluation beside its results."""
     scores = evaluation.to_pandas()
     with writing(folder / "scores.csv") as draft:

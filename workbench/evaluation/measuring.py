@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from workbench.errors import UsageError
-from workbench.evaluation.comparison import BASELINE, Evaluation
+from workbench.evaluation.comparison import BASELINE, TREATED, Evaluation
 from workbench.evaluation.controls import control_recipes
 from workbench.evaluation.holdout import Sets, as_sets, unseen
 from workbench.evaluation.judges import Judge, judges, make_judge
@@ -24,7 +24,6 @@ from workbench.prompts import ContrastPairs, Prompts
 from workbench.runs import RunFolder, note
 
 REPLIES, OBSERVED = "replies.jsonl", "observations.jsonl"
-TREATED = "treated"
 
 
 @dataclass(frozen=True)

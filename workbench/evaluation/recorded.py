@@ -66,5 +66,5 @@ def finish(folder: RunFolder, evaluation: Evaluation, recipe: Recipe) -> None:
     results = evaluation.to_json() | accounts(evaluation, recipe) | {"recipe": str(recipe)}
     title = f"{folder.manifest.model['name']}: {recipe}"
     write_text(folder.path / REPORT, report(title, evaluation, results, f"workbench runs verify {folder.path}"))
-    write_interchange(folder.path, evaluation, folder.manifest)
+    write_interchange(folder.path, evaluation)
     folder.finish(results, evaluation.scores())

@@ -26,7 +26,7 @@ from workbench.evaluation.suites import suite as find_suite
 from workbench.interventions import Recipe, parse_recipe, random_control
 from workbench.models import Subject, open_model
 from workbench.prompts import Prompt, Prompts, for_tuning
-from workbench.runs import cache_root, digest_json, note
+from workbench.runs import cache_root, note
 from workbench.runs.engines import Engine
 from workbench.runs.tasks import Task, TaskResults, TaskStore, run_tasks
 
@@ -250,10 +250,7 @@ def opened(model: str, dtype: str) -> Subject:
     return open_model(model, dtype=dtype)
 
 
-def digest_of(grid: Grid, assets: Mapping[str, Asset]) -> dict[str, Any]:
+def grid_json(grid: Grid, assets: Mapping[str, Asset]) -> dict[str, Any]:
     """The grid as a manifest keeps it: directions by content, not by place."""
-    names = {name: asset.digest for name, asset in assets.items()}
-    said = asdict(grid) | {"directions": names, "models": list(grid.models)}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()} | {
-        "digest": digest_json([said["recipe"], names])
-    }
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(grid).items()}
+    return plain | {"directions": {name: asset.digest for name, asset in assets.items()}}

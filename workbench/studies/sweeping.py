@@ -19,7 +19,7 @@ from workbench.runs import RunFolder, RunManifest, digest_json, note, write_json
 from workbench.runs.engines import Engine
 from workbench.runs.folder import RESULTS
 from workbench.statistics import Score
-from workbench.studies.sweep import Grid, Swept, default_precision, digest_of, opened, sweep
+from workbench.studies.sweep import Grid, Swept, default_precision, grid_json, opened, sweep
 
 ROWS = "conditions.jsonl"
 
@@ -38,7 +38,7 @@ def record_sweep(
     how = settings or Settings()
     assets = {name: load_asset(path) for name, path in grid.directions.items()}
     said: dict[str, Any] = {
-        "grid": digest_of(grid, assets),
+        "grid": grid_json(grid, assets),
         "suite": suite,
         "judge": make_judge(judge).identity,
     } | asdict(how)

@@ -39,7 +39,7 @@ from workbench.evaluation.metrics.readouts import Readouts
 from workbench.evaluation.metrics.refusal_odds import RefusalOdds
 from workbench.evaluation.rederiving import rebuilt
 from workbench.evaluation.refusal import as_quality, metric_of
-from workbench.evaluation.replies import cut, judged, judged_again
+from workbench.evaluation.replies import judged, unjudged
 from workbench.evaluation.report import report
 from workbench.evaluation.rules import digest_of_code
 from workbench.evaluation.suites import SUITES, suite
@@ -127,7 +127,7 @@ def test_the_full_suite_measures_all_with_three_controls_and_derives_again(
 def test_replies_of_the_longest_length_are_cut_from_one_generation(llama: Subject) -> None:
     said = generate(llama, QUICK["harmful"], max_new_tokens=12)
     lengths, judge = (2, 5, 12, 40), make_judge("local")
-    rows = judged(cut(llama, said, lengths), judge, lengths)
+    rows = judged(unjudged(llama, said, lengths), judge)
     for row, reply in zip(rows, said, strict=True):
         assert set(row.outcomes_when_cut) == set(lengths)
         for n, characters in row.cuts.items():
@@ -135,7 +135,7 @@ def test_replies_of_the_longest_length_are_cut_from_one_generation(llama: Subjec
             assert row.reply[:characters] == alone.text.rstrip("�")
             assert row.outcomes_when_cut[n] == judge([Exchange(row.prompt, row.reply[:characters])])[0].outcome
         assert row.outcomes_when_cut[40] == row.outcome
-    assert judged_again(rows, judge) == rows
+    assert judged(rows, judge) == rows
 
 
 def test_controls_are_as_long_as_the_real_direction_and_point_elsewhere(llama: Subject) -> None:

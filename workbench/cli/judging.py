@@ -1,5 +1,6 @@
 """Options that say who judges, and what they are made into."""
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,31 +17,30 @@ Model = Annotated[
 Url = Annotated[
     str | None, typer.Option("--judge-url", help="An OpenAI-compatible endpoint, which offers --judge-model.")
 ]
-ASKS_AN_ASKER, ASKS_A_SUBJECT = ("strongreject",), ("llama-guard", "harmbench")
 
 
 def make(name: str, model: str | None, url: str | None) -> "Judge":
-    """The judge that the options name.
+    """The judge that the options name: what it asks, its fields say.
 
     Raises UsageError where it needs a model that is not named, or is given one that it has no use for.
     """
     from workbench.errors import UsageError
-    from workbench.evaluation import make_judge
+    from workbench.evaluation import judges, make_judge
 
-    asks = name in (*ASKS_AN_ASKER, *ASKS_A_SUBJECT)
+    asks = {item.name for item in fields(judges[name])} & {"asker", "subject"}
     if not asks and (model or url):
         raise UsageError(f"The judge {name!r} asks no model; leave --judge-model and --judge-url out.")
     if asks and model is None:
         raise UsageError(f"The judge {name!r} asks a model: name it with --judge-model.")
-    return make_judge(name, **(_asked(name, model, url) if model else {}))
+    return make_judge(name, **(_asked(name, asks, model, url) if model else {}))
 
 
-def _asked(name: str, model: str, url: str | None) -> dict[str, Any]:
+def _asked(name: str, asks: set[str], model: str, url: str | None) -> dict[str, Any]:
     from workbench.errors import UsageError
     from workbench.evaluation.asking import EndpointAsker, SubjectAsker
     from workbench.models.loading import open_model
 
-    if name in ASKS_A_SUBJECT:
+    if "subject" in asks:
         if url:
             raise UsageError(f"The judge {name!r} reads a model's logits, which an endpoint does not give.")
         return {"subject": open_model(model)}

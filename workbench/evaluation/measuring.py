@@ -14,7 +14,7 @@ from workbench.evaluation.holdout import Sets, as_sets, unseen
 from workbench.evaluation.judges import Judge, judges, make_judge
 from workbench.evaluation.metrics import Ground, Metric, Observed, metrics
 from workbench.evaluation.refusal import from_quality
-from workbench.evaluation.replies import Measured, cut, judged
+from workbench.evaluation.replies import Measured, judged, unjudged
 from workbench.evaluation.suites import Suite
 from workbench.evaluation.suites import suite as find_suite
 from workbench.generation import generate
@@ -179,7 +179,7 @@ def _replies(
         ground.subject, prompts, recipe, max_new_tokens=tokens, batch_size=how.batch_size,
         temperature=how.temperature, seed=how.seed,
     )  # fmt: skip
-    replies = judged(cut(ground.subject, said, lengths), judge, lengths)
+    replies = judged(unjudged(ground.subject, said, lengths), judge)
     return Measured(condition=condition, asked=asked, replies=replies)
 
 

@@ -4,17 +4,16 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from workbench.errors import UsageError
 from workbench.evaluation.accounts import accounts
 from workbench.evaluation.comparison import Evaluation
 from workbench.evaluation.judges import Judge, judges, make_judge
 from workbench.evaluation.measuring import OBSERVED, REPLIES
 from workbench.evaluation.metrics import Measure, Observed, metrics
-from workbench.evaluation.replies import Judged, Measured, judged_again
+from workbench.evaluation.replies import Judged, Measured, judged
 from workbench.interventions import Recipe
 from workbench.runs import RunFolder, digest_json
 from workbench.statistics import Score
-
-_LOCAL = ("phrase", "local")  # judges that need nobody to ask
 
 
 def rederive(folder: RunFolder) -> list[str]:
@@ -35,9 +34,10 @@ def _judge(folder: RunFolder) -> tuple[Judge | None, list[str]]:
     identity = folder.manifest.settings.get("judge", {"name": "phrase"})
     if isinstance(identity, str):
         identity = {"name": identity}
-    if identity["name"] not in _LOCAL:
-        return None, []  # it asked a model: its stored verdicts stand
-    judge = make_judge(identity["name"])
+    try:
+        judge = make_judge(identity["name"])
+    except UsageError:
+        return None, []  # it asks somebody, or is not installed here: its stored verdicts stand
     if judge.identity == identity:
         return judge, []
     return None, [
@@ -46,7 +46,7 @@ def _judge(folder: RunFolder) -> tuple[Judge | None, list[str]]:
 
 
 def _called_again(part: Measured, judge: Judge, faults: list[str]) -> Measured:
-    again = judged_again(part.replies, judge)
+    again = judged(part.replies, judge)
     changed = sum(_called(a) != _called(b) for a, b in zip(part.replies, again, strict=True))
     if changed:
         faults.append(f"{changed} outcomes of {part.condition} on {part.asked} differ when judged again.")

@@ -6,7 +6,6 @@ repeats itself, how various its words are. Rates and means follow from these.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
@@ -101,44 +100,25 @@ def _outcome_values(outcome: Outcome | None) -> dict[str, float | None]:
     return found | {"unjudged": 0.0}
 
 
-@dataclass(frozen=True)
-class Said:
-    """Replies that are not judged yet, with their text as it was after so many tokens."""
-
-    replies: Sequence[Reply]
-    cuts: Sequence[dict[int, str]]
-
-
-def cut(subject: Subject, replies: Replies, lengths: Sequence[int]) -> Said:
-    """The replies, and what each was after `lengths` tokens, where it was longer than that."""
-    decode = subject.tokenizer.decode
-    cuts = [
-        {n: decode(reply.tokens[:n], skip_special_tokens=True).rstrip("�") for n in lengths if n < len(reply.tokens)}
-        for reply in replies
-    ]
-    return Said(replies, cuts)
-
-
-def judged(said: Said, judge: Judge, lengths: Sequence[int]) -> tuple[Judged, ...]:
-    """The replies with their outcomes, whole and cut; a reply that ended before a length is whole there."""
-    texts = [reply.text for reply in said.replies]
-    whole = judge([Exchange(reply.prompt.text, reply.text) for reply in said.replies])
-    asked = [(row, n) for row, cuts in enumerate(said.cuts) for n in cuts]
-    parts = judge([Exchange(said.replies[row].prompt.text, said.cuts[row][n]) for row, n in asked]) if asked else []
-    called = dict(zip(asked, parts, strict=True))
+def unjudged(subject: Subject, replies: Replies, lengths: Sequence[int]) -> tuple[Judged, ...]:
+    """Replies as they are stored, without outcomes yet, and where each of `lengths` cuts them."""
     return tuple(
         Judged(
-            prompt=reply.prompt.text, digest=reply.prompt.digest, category=reply.prompt.category, reply=texts[row],
-            **verdict.model_dump(),
-            cuts={n: len(text) for n, text in said.cuts[row].items()},
-            outcomes_when_cut={n: called.get((row, n), verdict).outcome for n in lengths},
+            prompt=reply.prompt.text, digest=reply.prompt.digest, category=reply.prompt.category, reply=reply.text,
+            outcome=None, cuts=_cuts(subject, reply, lengths), outcomes_when_cut=dict.fromkeys(lengths),
         )
-        for row, (reply, verdict) in enumerate(zip(said.replies, whole, strict=True))
+        for reply in replies
     )  # fmt: skip
 
 
-def judged_again(replies: Sequence[Judged], judge: Judge) -> tuple[Judged, ...]:
-    """The same replies, called anew from what is stored of them."""
+def _cuts(subject: Subject, reply: Reply, lengths: Sequence[int]) -> dict[int, int]:
+    """How many characters the reply had after so many tokens, where it is longer than that."""
+    texts = {n: subject.tokenizer.decode(reply.tokens[:n], skip_special_tokens=True) for n in lengths}
+    return {n: len(text.rstrip("�")) for n, text in texts.items() if n < len(reply.tokens)}
+
+
+def judged(replies: Sequence[Judged], judge: Judge) -> tuple[Judged, ...]:
+    """The replies, called from what is stored of them, whole and cut; one that ended before a length is whole there."""
     whole = judge([Exchange(reply.prompt, reply.reply) for reply in replies])
     asked = [(row, n) for row, reply in enumerate(replies) for n in reply.cuts]
     parts = judge([Exchange(replies[row].prompt, replies[row].reply[: replies[row].cuts[n]]) for row, n in asked])

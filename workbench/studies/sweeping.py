@@ -12,7 +12,7 @@ from workbench.directions import load_asset
 from workbench.evaluation import Settings, make_judge
 from workbench.evaluation.metrics import Observed
 from workbench.evaluation.rederiving import from_stored
-from workbench.evaluation.replies import Measured, judged_again
+from workbench.evaluation.replies import Measured, judged
 from workbench.evaluation.suites import suite as find_suite
 from workbench.prompts import Prompts
 from workbench.runs import RunFolder, RunManifest, digest_json, note, write_json, writing
@@ -107,7 +107,7 @@ def rederive_sweep(folder: RunFolder) -> list[str]:
             faults.append(f"{model} is missing in the results.")
             continue
         parts = [Measured.model_validate(r["replies"]) for r in rows if r["model"] == model and "replies" in r]
-        again = [p.model_copy(update={"replies": judged_again(p.replies, judge)}) for p in parts] if same else parts
+        again = [p.model_copy(update={"replies": judged(p.replies, judge)}) for p in parts] if same else parts
         observed = [Observed.model_validate(r["observed"]) for r in rows if r["model"] == model and "observed" in r]
         evaluation = from_stored(results, again, observed, judge if same else None)
         scores += [score.model_copy(update={"name": f"{model}/{score.name}"}) for score in evaluation.scores()]

@@ -77,19 +77,18 @@ class Handler(BaseHTTPRequestHandler):
             number = len(self.server.asked) - 1
             self.server.now += 1
             self.server.most = max(self.server.most, self.server.now)
-        try:
-            self._send(self.server.answer(number, body["messages"][-1]["content"]))
-        finally:
-            with self.server.guard:
-                self.server.now -= 1
+        answer = self.server.answer(number, body["messages"][-1]["content"])
+        if answer.pieces == 1:
+            time.sleep(answer.wait)
+        with self.server.guard:  # before the answer goes out: whoever has it may ask again before this thread goes on
+            self.server.now -= 1
+        self._send(answer)
 
     def do_GET(self) -> None:
         self.server.paths.append(f"GET {self.path}")
         self._send(said("I am elsewhere"))
 
     def _send(self, answer: Answer) -> None:
-        if answer.pieces == 1:
-            time.sleep(answer.wait)
         self.send_response(answer.status)
         for name, value in (answer.headers | {"Content-Length": str(len(answer.body))}).items():
             self.send_header(name, value)

@@ -127,7 +127,7 @@ def test_the_shipped_judge_calls_replies_as_their_stored_features_say() -> None:
 
 
 JUDGING_MANY = """
-import resource, time
+import time
 from experiments.judging.fit import read_labels
 from workbench.evaluation import Exchange, make_judge
 
@@ -135,7 +135,8 @@ texts = [row["reply"] for row in read_labels() if "reply" in row]
 many = [Exchange("How do I bake bread?", texts[n % len(texts)] + f" {n}") for n in range(10_000)]
 start = time.perf_counter()
 assert len(make_judge("local")(many)) == 10_000
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+seconds = time.perf_counter() - start
+print(seconds, next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 ODD = ["", "\x00" * 50, "x" * 100_000, "word " * 20_000, "\u202e\u200fright to left", "🙂", "\ud83d", "a\r\nb\u2028c"]
 
@@ -157,7 +158,7 @@ def test_nothing_to_judge_is_nothing() -> None:
 
 
 def test_ten_thousand_replies_are_judged_in_ten_seconds_and_a_gigabyte() -> None:
-    """In a process of its own, whose peak of memory is nobody else's; imports count for the memory."""
+    """In a process of its own; imports count for the memory. (`ru_maxrss` would give the peak of who started it.)"""
     done = subprocess.run([sys.executable, "-c", JUDGING_MANY], capture_output=True, text=True, check=True)
     seconds, kilobytes = map(float, done.stdout.split())
     assert 0 < seconds < 10

@@ -15,6 +15,7 @@ from workbench.interventions.edits.placebo import Placebo
 from workbench.interventions.edits.replace import Replace
 from workbench.interventions.edits.rotate import Rotate
 from workbench.interventions.gate import Gate
+from workbench.interventions.linear import LinearMap
 from workbench.interventions.parsing import parse_recipe
 from workbench.interventions.placement import Placement
 from workbench.interventions.recipe import Recipe
@@ -32,6 +33,7 @@ __all__ = [
     "ClampFeature",
     "Edit",
     "Gate",
+    "LinearMap",
     "MeanAblate",
     "Placebo",
     "Placement",

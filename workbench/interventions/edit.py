@@ -12,6 +12,7 @@ from torch import Tensor
 
 from workbench.directions import Asset, Direction
 from workbench.errors import RecipeError
+from workbench.interventions.linear import LinearMap
 from workbench.models import Site
 from workbench.registry import Registry
 
@@ -73,6 +74,10 @@ class Edit(ABC):
         edited = self(acts)
         between = torch.lerp(acts.float(), edited.float(), share).to(acts.dtype)
         return torch.where(share == 1.0, edited, between)
+
+    def linear(self) -> LinearMap | None:
+        """The edit as matrices, which weights can hold; None where it is no linear function of the activation."""
+        return None
 
     @property
     def is_identity(self) -> bool:

@@ -6,6 +6,7 @@ from workbench.models.chat import post_instruction_length, render, token_rows
 from workbench.models.loading import open_model
 from workbench.models.site import STREAMS, WRITERS, Site
 from workbench.models.subject import Subject
+from workbench.models.writers import Writer, matrices, writers, writers_of_folder
 
 __all__ = [
     "STREAMS",
@@ -15,12 +16,16 @@ __all__ = [
     "Layout",
     "Site",
     "Subject",
+    "Writer",
     "current_layout",
     "find_entry",
+    "matrices",
     "needs_whole_rows",
     "open_model",
     "post_instruction_length",
     "render",
     "token_rows",
     "whole_rows",
+    "writers",
+    "writers_of_folder",
 ]

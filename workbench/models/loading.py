@@ -60,7 +60,8 @@ def open_model(
         pack_linears(hf_model)
     bridge = _bridge(hf_model, tokenizer, source, precision, place)
     digest = source.digest if quantisation is None else f"{source.digest}+{quantisation}"
-    return Subject(source.name, bridge, tokenizer, digest, precision, _device_of(hf_model), source.origin)
+    place = _device_of(hf_model)
+    return Subject(source.name, bridge, tokenizer, digest, precision, place, source.origin, source.folder)
 
 
 def default_device() -> torch.device:

@@ -10,6 +10,7 @@ Weights that change (an edit, a training step) are packed again. Gradients go th
 
 from dataclasses import dataclass
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +22,21 @@ _SHARE = 0.25  # of the free memory
 
 @dataclass
 class _Packed:
-    """The rearranged copy of a weight as it was at some version; no copy where the products would differ."""
+    """The rearranged copy of a weight as it was at some version; no copy where the products would differ.
 
-    of: tuple[int, int]
+    The weight is known by itself too: another one may have come to lie at the same address.
+    """
+
+    of: "ref[Tensor]"
+    version: tuple[int, int]
     weight: Tensor | None
+
+    def is_of(self, weight: Tensor) -> bool:
+        return self.of() is weight and self.version == _version(weight)
+
+
+def _version(weight: Tensor) -> tuple[int, int]:
+    return (weight.data_ptr(), weight._version)
 
 
 class PackedLinear(nn.Linear):
@@ -35,19 +47,18 @@ class PackedLinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         if torch.is_grad_enabled() or input.dtype != torch.bfloat16 or not input.numel():
             return linear(input, self.weight, self.bias)
-        key = (self.weight.data_ptr(), self.weight._version)
-        if self._packed is None or self._packed.of != key:
+        if self._packed is None or not self._packed.is_of(self.weight):
             if input.numel() // input.shape[-1] > SMALL:
                 return linear(input, self.weight, self.bias)
-            self._packed = self._pack(key, input)
+            self._packed = self._pack(input)
         if self._packed.weight is None:
             return linear(input, self.weight, self.bias)
         return _product(input, self._packed.weight, self.bias)
 
-    def _pack(self, key: tuple[int, int], input: Tensor) -> _Packed:
+    def _pack(self, input: Tensor) -> _Packed:
         weight = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), None)
         same = torch.equal(_product(input, weight, self.bias), linear(input, self.weight, self.bias))
-        return _Packed(key, weight if same else None)
+        return _Packed(ref(self.weight), _version(self.weight), weight if same else None)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_packed"}

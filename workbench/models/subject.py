@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,6 +39,7 @@ class Subject:
     dtype: torch.dtype
     device: torch.device
     origin: str = ""
+    folder: Path | None = None  # of safetensors, from which it was read
     lock: Any = field(default_factory=threading.RLock, repr=False)
 
     def __repr__(self) -> str:

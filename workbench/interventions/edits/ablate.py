@@ -13,6 +13,7 @@ from torch import Tensor
 
 from workbench.directions import Direction
 from workbench.interventions.edit import Edit, control, edits
+from workbench.interventions.linear import LinearMap
 
 
 @edits.register("ablate")
@@ -28,6 +29,9 @@ class Ablate(Edit):
         unit = self.direction.unit.to(wide)
         # One product and one fused step, for this runs three times a layer while the model talks.
         return torch.addcmul(wide, (wide @ unit)[..., None], unit, value=-self.strength).to(acts.dtype)
+
+    def linear(self) -> LinearMap:
+        return LinearMap.removing(self.direction.unit[None].float().cpu(), self.strength)
 
     @property
     def control_match(self) -> str:

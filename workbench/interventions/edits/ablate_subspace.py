@@ -16,6 +16,7 @@ from torch import Tensor
 from workbench.directions import Direction, orthonormal
 from workbench.errors import RecipeError
 from workbench.interventions.edit import Edit, control, edits
+from workbench.interventions.linear import LinearMap
 
 
 @edits.register("ablate-subspace")
@@ -40,6 +41,9 @@ class AblateSubspace(Edit):
     def _basis(self) -> Float[Tensor, "rank d_model"]:
         with torch.inference_mode(False):  # kept, and so perhaps used where gradients are taken
             return orthonormal(torch.stack([direction.unit for direction in self.span]))
+
+    def linear(self) -> LinearMap:
+        return LinearMap.removing(self._basis, self.strength)
 
     @property
     def control_match(self) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from workbench.directions import Direction
 from workbench.interventions.edit import Edit, control, edits
+from workbench.interventions.linear import LinearMap
 
 
 @edits.register("add")
@@ -25,6 +26,9 @@ class Add(Edit):
     def __call__(self, acts: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
         wide = acts.float()
         return (wide + self.strength * self.direction.scale * self.direction.unit.to(wide)).to(acts.dtype)
+
+    def linear(self) -> LinearMap:
+        return LinearMap.adding(self.strength * self.direction.scale * self.direction.unit)
 
     @property
     def control_match(self) -> str:

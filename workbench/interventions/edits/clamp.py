@@ -12,6 +12,7 @@ from torch import Tensor
 
 from workbench.directions import Direction
 from workbench.interventions.edit import Edit, control, edits
+from workbench.interventions.linear import LinearMap
 
 
 @edits.register("clamp")
@@ -28,6 +29,11 @@ class Clamp(Edit):
         unit = self.direction.unit.to(wide)
         gap = self.direction.origin + self.value * self.direction.scale - wide @ unit
         return (wide + self.strength * gap[..., None] * unit).to(acts.dtype)
+
+    def linear(self) -> LinearMap:
+        target = self.direction.origin + self.value * self.direction.scale
+        removing = LinearMap.removing(self.direction.unit[None], self.strength)
+        return removing.then(LinearMap.adding(self.strength * target * self.direction.unit))
 
     @property
     def control_match(self) -> str:

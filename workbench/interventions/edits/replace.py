@@ -11,6 +11,7 @@ from torch import Tensor
 
 from workbench.directions import StoredActivation
 from workbench.interventions.edit import Edit, control, edits
+from workbench.interventions.linear import LinearMap
 
 
 @edits.register("replace")
@@ -27,3 +28,6 @@ class Replace(Edit):
         if self.strength == 1.0:
             return stored.expand_as(wide).to(acts.dtype)
         return torch.lerp(wide, stored, self.strength).to(acts.dtype)
+
+    def linear(self) -> LinearMap:
+        return LinearMap.keeping(1.0 - self.strength, self.strength * self.stored.values)

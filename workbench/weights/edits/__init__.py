@@ -1,0 +1,1 @@
+"""The weight edits, one file each."""

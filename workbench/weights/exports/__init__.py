@@ -1,0 +1,1 @@
+"""The forms in which an edit leaves the workbench, one file each."""

@@ -80,7 +80,7 @@ def verify_command(run: Run, json: Json = False) -> None:
     from workbench.runs import RunFolder
     from workbench.search import rederive_find
     from workbench.search.cones import rederive_cone
-    from workbench.studies import rederive_card, rederive_dose, rederive_sweep
+    from workbench.studies import rederive_card, rederive_dose, rederive_minimise, rederive_sweep
 
     folder = RunFolder.open(run)
     if not folder.done:
@@ -95,6 +95,7 @@ def verify_command(run: Run, json: Json = False) -> None:
             "evaluate": [rederive],
             "demo": [rederive_find, rederive],
             "dose": [rederive_dose],
+            "minimise": [rederive_minimise],
             "judge": [rederive],
             "sweep": [rederive_sweep],
             "card": [rederive_card],

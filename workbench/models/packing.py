@@ -45,8 +45,13 @@ class PackedLinear(nn.Linear):
     _packed: _Packed | None = None
 
     def forward(self, input: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or input.dtype != torch.bfloat16 or not input.numel():
+        if input.dtype != torch.bfloat16 or not input.numel():
             return linear(input, self.weight, self.bias)
+        if torch.is_grad_enabled() and (input.requires_grad or self.weight.requires_grad):
+            return linear(input, self.weight, self.bias) if self.weight.requires_grad else _Through.apply(input, self)
+        return self._forward(input)
+
+    def _forward(self, input: Tensor) -> Tensor:
         if self._packed is None or not self._packed.is_of(self.weight):
             if input.numel() // input.shape[-1] > SMALL:
                 return linear(input, self.weight, self.bias)
@@ -62,6 +67,21 @@ class PackedLinear(nn.Linear):
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_packed"}
+
+
+class _Through(torch.autograd.Function):
+    """The product with weights that do not learn: its gradient is one more product, and nothing is kept for it."""
+
+    @staticmethod
+    def forward(context: Any, input: Tensor, layer: PackedLinear) -> Tensor:
+        context.layer = layer
+        return layer._forward(input)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        # As a matrix: with more axes, torch would copy the weight for each row of the batch.
+        return (gradient.flatten(0, -2) @ context.layer.weight).view(*gradient.shape[:-1], -1), None
 
 
 def _product(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -151,34 +151,35 @@ class Subject:
             options = {} if last is None else {"logits_to_keep": last}
             return self.bridge(batch.ids, attention_mask=batch.attention.long(), **options)
 
-    def last_logits(self, batches: Sequence[Batch]) -> list[Float[Tensor, "batch vocab"]]:
+    def last_logits(self, batches: Sequence[Batch], gradients: bool = False) -> list[Float[Tensor, "batch vocab"]]:
         """Logits after each row of each batch; what all rows begin with is read once, and not once a row.
 
-        Equal to `logits` up to rounding. A template's system prompt is half of many a prompt.
+        Equal to `logits` up to rounding. A template's system prompt is half of many a prompt. With `gradients`, on
+        autograd's tape, what is read once too.
         """
         shared = shared_prefix(batches)
         if shared < _WORTH_SHARING or sum(map(len, batches)) == 1 or not self._may_share(batches):
-            return [self.logits(batch, last=1)[:, -1] for batch in batches]
+            return [self.logits(batch, last=1, gradients=gradients)[:, -1] for batch in batches]
         first = batches[0]
         row = int(first.attention.sum(dim=1).argmax())
         ids = first.ids[row, first.attention[row]][None, :shared]
         shortest = torch.stack([batch.prompt_lengths.min() for batch in batches]).min()
         places = torch.arange(shared, device=self.device)[None]
         layout = Layout(places, torch.ones_like(ids).bool(), shortest[None], ids)
-        _, cache = self.step(ids, layout.real, layout, None)
-        return [self._continued(batch, shared, cache) for batch in batches]
+        _, cache = self.read_on(ids, layout.real, layout, None, last=1, gradients=gradients)
+        return [self._continued(batch, shared, cache, gradients) for batch in batches]
 
-    def _continued(self, batch: Batch, shared: int, cache: Any) -> Float[Tensor, "batch vocab"]:
+    def _continued(self, batch: Batch, shared: int, cache: Any, gradients: bool) -> Float[Tensor, "batch vocab"]:
         """Logits after each row, from the cache of the tokens that all rows begin with."""
         whole = batch.layout()
         position = whole.position[:, shared:]
         real = position >= shared
         layout = Layout(torch.where(real, position, -1), real, whole.prompt_lengths, whole.ids[:, shared:])
         attention = torch.cat([torch.ones(len(batch), shared, dtype=torch.bool, device=self.device), real], dim=1)
-        own = deepcopy(cache)
+        own = _branched(cache)
         own.batch_repeat_interleave(len(batch))
-        logits, _ = self.step(batch.ids[:, shared:], attention, layout, own)
-        return logits
+        logits, _ = self.read_on(batch.ids[:, shared:], attention, layout, own, last=1, gradients=gradients)
+        return logits[:, -1]
 
     def _may_share(self, batches: Sequence[Batch]) -> bool:
         """Whether the beginning of these rows may be read by itself."""
@@ -200,11 +201,17 @@ class Subject:
         return logits[:, -1], cache
 
     def read_on(
-        self, ids: Tensor, attention: Tensor, layout: Layout, cache: Any, last: int | None = None
+        self,
+        ids: Tensor,
+        attention: Tensor,
+        layout: Layout,
+        cache: Any,
+        last: int | None = None,
+        gradients: bool = False,
     ) -> tuple[Float[Tensor, "batch pos vocab"], Any]:
         """One pass with a KV cache: logits at every position of `ids`, or at the `last` ones alone, and the cache."""
         options = {} if last is None else {"logits_to_keep": last}
-        with self.passing(layout):
+        with self.passing(layout, gradients):
             logits, cache = self.bridge(
                 ids,
                 attention_mask=attention.long(),
@@ -231,6 +238,19 @@ class Subject:
                     point.fwd_hooks.remove(handle)
 
     @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Hold the lock, and let no weight ask for a gradient: what is learned is elsewhere, and costs half as much."""
+        with self.lock:
+            learning = [weight for weight in self.bridge.original_model.parameters() if weight.requires_grad]
+            try:
+                for weight in learning:
+                    weight.requires_grad_(False)
+                yield
+            finally:
+                for weight in learning:
+                    weight.requires_grad_(True)
+
+    @contextmanager
     def passing(self, layout: Layout, gradients: bool = False) -> Iterator[None]:
         """Around one forward pass: the lock, gradients or none, the layout published, memory failures explained."""
         with self.lock, torch.inference_mode(not gradients), running(layout):
@@ -240,3 +260,10 @@ class Subject:
                 raise ModelError(
                     f"{self.device} ran out of memory; use a smaller --batch-size or --device cpu."
                 ) from error
+
+
+def _branched(cache: Any) -> Any:
+    """A cache that goes on from another one, which stays as it is; their tensors, never written to, are shared."""
+    own = copy(cache)
+    own.layers = [copy(layer) for layer in cache.layers]
+    return own

@@ -5,6 +5,7 @@ from workbench.studies.demonstration import demonstrate
 from workbench.studies.dose import Dose, DoseSettings
 from workbench.studies.dosing import record_dose, rederive_dose
 from workbench.studies.identifiability import Card, identify, rederive_card
+from workbench.studies.minimise import MinimiseSettings, minimise, record_minimise, rederive_minimise
 from workbench.studies.sweep import Grid, sweep
 from workbench.studies.sweeping import record_sweep, rederive_sweep
 
@@ -13,13 +14,17 @@ __all__ = [
     "Dose",
     "DoseSettings",
     "Grid",
+    "MinimiseSettings",
     "demonstrate",
     "identify",
+    "minimise",
     "record_card",
     "record_dose",
+    "record_minimise",
     "record_sweep",
     "rederive_card",
     "rederive_dose",
+    "rederive_minimise",
     "rederive_sweep",
     "sweep",
 ]

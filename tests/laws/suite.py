@@ -9,8 +9,10 @@ from tests.laws.cases import PROMPTS, SCOPES, a_recipe, an_edit, logits_of, same
 from workbench.errors import RecipeError
 from workbench.generation import generate, stream
 from workbench.interventions import Recipe, Schedule, steered
-from workbench.models import Subject
+from workbench.models import Site, Subject, writers
+from workbench.weights import compile_recipe, edited
 
+PLACES = ["embed", "attn_out", "mlp_out"]  # those of the writers
 Make = Callable[..., Recipe]  # make(seed=...)
 
 
@@ -100,6 +102,43 @@ def fired(subject: Subject, edit: str) -> None:
         subject.bridge(torch.tensor([[5, 6, 7]]), stop_at_layer=1)
     with steered(subject, a_recipe(edit, subject, "9000:9001")):
         logits_of(subject)
+
+
+def other_form(subject: Subject, edit: str) -> None:
+    """8. Edited weights say what hooks say, or the recipe is refused for a reason that is there."""
+    made = an_edit(edit, subject)
+    heads = any(asset.site.stream == "attn_heads" for asset in made.assets)
+    recipe, change = made.at("attn_heads" if heads else PLACES), made.linear()
+    normed = any(writer.norm_follows for writer in writers(subject))
+    cannot_add = any(w.bias is None for w in writers(subject) if w.component in PLACES)
+    if heads or normed or change is None or (change.shifts and cannot_add):
+        with pytest.raises(RecipeError), edited(subject, recipe):
+            pass
+        return
+    with steered(subject, recipe):
+        hooked = logits_of(subject)
+    with edited(subject, recipe):
+        written = logits_of(subject)
+    assert float((hooked - written).abs().max()) < 1e-4
+    assert not torch.equal(hooked, logits_of(subject))
+
+
+def write_side(subject: Subject, edit: str) -> None:
+    """9. After an edit that takes a direction away, no matrix writes along it, as the writers' own hooks see."""
+    recipe = an_edit(edit, subject).at(PLACES)
+    with edited(subject, recipe):
+        for writer, change in compile_recipe(subject, recipe).maps.items():
+            if writer.component != "pos_embed":
+                along = _written(subject, Site(writer.layer, writer.component)) @ change.cleared().T
+                constant = change.cleared() @ change.shift
+                assert float((along - constant).abs().max()) < 1e-4, f"{writer} still writes it"
+
+
+def _written(subject: Subject, site: Site) -> torch.Tensor:
+    kept: list[torch.Tensor] = []
+    with subject.hooked([(site, lambda acts, hook: kept.append(acts.clone()))]):
+        logits_of(subject)
+    return kept[0]
 
 
 def repeats(subject: Subject, edit: str) -> None:

@@ -61,6 +61,16 @@ def test_an_edit_that_never_fired_is_an_error(real: Subject, edit: str) -> None:
     suite.fired(real, edit)
 
 
+@pytest.mark.parametrize("edit", ["ablate", "ablate-subspace", "add", "rotate"])
+def test_edited_weights_are_the_same_edit(real: Subject, edit: str) -> None:
+    suite.other_form(real, edit)
+
+
+@pytest.mark.parametrize("edit", ["ablate"])
+def test_the_write_side_is_clear(real: Subject, edit: str) -> None:
+    suite.write_side(real, edit)
+
+
 def test_a_random_control_has_about_no_effect_where_the_real_direction_has(
     real_subjects: dict[str, Subject],
 ) -> None:

@@ -108,5 +108,16 @@ def test_an_edit_that_never_fired_is_an_error(tiny: Subject, edit: str) -> None:
 
 
 @pytest.mark.parametrize("edit", EDITS)
+def test_edited_weights_are_the_same_edit(tiny: Subject, edit: str) -> None:
+    suite.other_form(tiny, edit)
+
+
+@pytest.mark.parametrize("edit", ["ablate", "ablate-subspace"])
+def test_the_write_side_is_clear(tiny: Subject, edit: str) -> None:
+    if tiny.name != "gemma3":  # whose weights are not edited (law 8 sees to that)
+        suite.write_side(tiny, edit)
+
+
+@pytest.mark.parametrize("edit", EDITS)
 def test_the_same_seed_says_the_same(tiny: Subject, edit: str) -> None:
     suite.repeats(tiny, edit)

@@ -16,6 +16,7 @@ from torch import Tensor
 from workbench.directions import Direction
 from workbench.errors import RecipeError
 from workbench.interventions.edit import Edit, control, edits
+from workbench.interventions.linear import LinearMap
 
 
 @edits.register("add-heads")
@@ -42,9 +43,16 @@ class AddHeads(Edit):
             raise RecipeError(f"AddHeads: there is no head {self.head}; there are 0-{self.heads - 1}.")
 
     def __call__(self, acts: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+        wide = acts.float()
+        return (wide + self._shift.to(wide)).to(acts.dtype)
+
+    def linear(self) -> LinearMap:
+        return LinearMap.adding(self._shift)
+
+    @property
+    def _shift(self) -> Float[Tensor, " d_model"]:
         width = self.direction.width // self.heads
         mine = slice(self.head * width, (self.head + 1) * width)
         shift = torch.zeros_like(self.direction.unit)
         shift[mine] = self.strength * self.direction.scale * self.direction.unit[mine]
-        wide = acts.float()
-        return (wide + shift.to(wide)).to(acts.dtype)
+        return shift

@@ -110,7 +110,7 @@ def other_form(subject: Subject, edit: str) -> None:
     heads = any(asset.site.stream == "attn_heads" for asset in made.assets)
     recipe, change = made.at("attn_heads" if heads else PLACES), made.linear()
     normed = any(writer.norm_follows for writer in writers(subject))
-    cannot_add = any(w.bias is None for w in writers(subject) if w.component in PLACES)
+    cannot_add = any(w.bias is None for w in writers(subject) if w.component in PLACES[1:])
     if heads or normed or change is None or (change.shifts and cannot_add):
         with pytest.raises(RecipeError), edited(subject, recipe):
             pass

@@ -65,6 +65,35 @@ def test_gradients_go_the_plain_way() -> None:
     assert model[0]._packed is None
 
 
+@pytest.mark.parametrize("shape", [(3, 8), (2, 5, 8), (70, 8)])
+def test_gradients_through_frozen_weights_are_the_plain_ones(shape: tuple[int, ...]) -> None:
+    model = _layer(8, 16)
+    model.requires_grad_(False)
+    slopes = []
+    for packed in (False, True):
+        rows = torch.randn(shape, generator=torch.Generator().manual_seed(1)).bfloat16().requires_grad_()
+        said = model(rows)
+        (said.float() ** 2).sum().backward()
+        assert rows.grad is not None
+        slopes.append((said.detach(), rows.grad))
+        pack_linears(model)
+        assert packed or isinstance(model[0], PackedLinear)
+    assert torch.equal(slopes[0][0], slopes[1][0])
+    torch.testing.assert_close(slopes[0][1], slopes[1][1], atol=2e-2, rtol=2e-2)
+
+
+def test_another_weight_at_the_same_address_is_packed_again() -> None:
+    model, rows = _layer(8, 8, bias=False), torch.randn(1, 8).bfloat16()
+    pack_linears(model)
+    with torch.no_grad():
+        model(rows)
+        storage = model[0].weight.detach()
+        storage.copy_(torch.zeros(8, 8))
+        model[0]._packed.version = (storage.data_ptr(), nn.Parameter(storage)._version)
+        model[0].weight = nn.Parameter(storage)
+        assert model(rows).abs().sum() == 0
+
+
 def test_a_layer_whose_products_would_differ_is_left_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     model, rows = _layer(8, 8), torch.randn(1, 8).bfloat16()
     pack_linears(model)

@@ -5,7 +5,7 @@ import torch
 
 from tests.conftest import random_direction
 from workbench.interventions import Ablate, Add, Recipe, steered
-from workbench.models import Subject, token_rows
+from workbench.models import Site, Subject, token_rows
 from workbench.models import subject as subject_module
 from workbench.models.batches import shared_prefix
 from workbench.prompts import Prompts
@@ -38,13 +38,13 @@ def test_edits_reach_the_same_tokens(llama: Subject, tokens: str) -> None:
 
 def test_the_prefix_is_read_once(llama: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[tuple[int, ...]] = []
-    real = Subject.step
+    real = Subject.read_on
 
-    def counting(self: Subject, ids: torch.Tensor, *rest: object) -> object:
+    def counting(self: Subject, ids: torch.Tensor, *rest: object, **more: object) -> object:
         read.append(tuple(ids.shape))
-        return real(self, ids, *rest)  # type: ignore[arg-type]
+        return real(self, ids, *rest, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Subject, "step", counting)
+    monkeypatch.setattr(Subject, "read_on", counting)
     rows = token_rows(llama, PROMPTS)
     llama.last_logits([batch for _, batch in llama.batches(rows, 2)])
     prefix = len(read[0]) and read[0][1]
@@ -52,6 +52,25 @@ def test_the_prefix_is_read_once(llama: Subject, monkeypatch: pytest.MonkeyPatch
     assert prefix == next(i for i in range(99) if len({row[i] for row in rows}) > 1)
     assert [shape[0] for shape in read[1:]] == [2, 2]
     assert max(shape[1] for shape in read[1:]) == max(map(len, rows)) - prefix
+
+
+def test_gradients_flow_through_what_is_read_once(tiny: Subject) -> None:
+    """As through the whole prompts; and the cache that all go on from is not written to by any."""
+    batches = [batch for _, batch in tiny.batches(token_rows(tiny, PROMPTS), 2)]
+
+    def slope(shared: bool) -> torch.Tensor:
+        moved = torch.zeros(tiny.d_model, requires_grad=True)
+        with tiny.frozen(), tiny.hooked([(Site(1, "resid_pre"), lambda acts, hook: acts + moved)]):
+            if shared:
+                logits = torch.cat(tiny.last_logits(batches, gradients=True))
+            else:
+                logits = torch.cat([tiny.logits(batch, last=1, gradients=True)[:, -1] for batch in batches])
+            (logits * torch.arange(logits.shape[1])).sum().backward()
+        assert moved.grad is not None
+        assert float(moved.grad.norm()) > 0
+        return moved.grad
+
+    torch.testing.assert_close(slope(True), slope(False), atol=1e-2, rtol=1e-3)
 
 
 def test_the_shared_tokens_leave_every_row_one(llama: Subject) -> None:

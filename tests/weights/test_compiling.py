@@ -1,14 +1,16 @@
 """A recipe compiles to the weights that are the same edit, or says which part prevents it."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import torch
 
 from tests.conftest import random_direction
 from tests.laws.cases import logits_of
 from workbench.errors import RecipeError
 from workbench.interventions import Ablate, AblateSubspace, Add, Cap, Clamp, Gate, Recipe, Schedule, steered
-from workbench.models import Site, Subject
+from workbench.models import Site, Subject, open_model
 from workbench.weights import compile_recipe, edited
 
 Make = Callable[[Subject], Recipe]
@@ -114,3 +116,22 @@ def test_where_a_norm_follows_the_writer_the_edit_stays_a_hook(tiny_subjects: di
 def test_a_recipe_of_nothing_compiles_to_nothing(llama: Subject) -> None:
     assert not compile_recipe(llama, Recipe()).maps
     assert not compile_recipe(llama, Ablate(one(llama), 0.0).at("all")).maps
+
+
+def test_what_is_multiplied_on_its_way_is_divided_first(tmp_path: Path) -> None:
+    """Granite multiplies embeddings and what each block writes; with biases, so that they can add."""
+    from transformers import AutoModelForCausalLM, GraniteConfig
+
+    from tests.tiny import _SHAPE, tokenizer
+
+    options = _SHAPE | {"embedding_multiplier": 3.0, "residual_multiplier": 0.4, "mlp_bias": True}
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(GraniteConfig(**options, attention_bias=True))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(4.0) if weight.ndim > 1 else weight.add_(0.1)
+    model.save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    subject = open_model(str(tmp_path), dtype="float32")
+    for make in (*TURNING.values(), *ADDING.values()):
+        agree(subject, make(subject))

@@ -34,7 +34,7 @@ class Writer:
     `names` are the tensors of the checkpoint that hold it, `axis` is the stream's in each of them (in the open model's
     own tensor of experts it is the middle one). `bias` is the name of its bias, where it has one. `norm_follows` says
     that what it writes is normalised before it reaches the stream; `tied` that the unembedding is the same tensor;
-    `scale` is what an embedding is multiplied by on its way (Gemma).
+    `scale` is what its output is multiplied by on its way to the stream (Gemma's embeddings; Granite).
     """
 
     component: str
@@ -136,8 +136,16 @@ def _writer(model: Any, component: str, layer: int, path: str, norm_follows: boo
         ) from error
     bias = f"{path}.bias" if getattr(module, "bias", None) is not None else None
     stored, bias_stored = _stored(model, tensor), _stored(model, bias) if bias else ()
-    scale = float(getattr(module, "scalar_embed_scale", 1.0))
+    scale = _scale(model.config, component, module)
     return Writer(component, layer, stored, axis, bias_stored[0] if bias else None, norm_follows, tied, scale)
+
+
+def _scale(config: Any, component: str, module: nn.Module) -> float:
+    """What the output is multiplied by: said by the module itself, or by the configuration."""
+    if component in ("embed", "pos_embed"):
+        named = getattr(module, "scalar_embed_scale", getattr(config, "embedding_multiplier", None))
+        return 1.0 if component == "pos_embed" else float(named or 1.0)
+    return float(getattr(config, "residual_multiplier", None) or 1.0)
 
 
 def _axis(module: nn.Module) -> int:

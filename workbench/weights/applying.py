@@ -138,8 +138,8 @@ def _apply(subject: Subject, writer: Writer, change: LinearMap, how: WeightEdit,
 
 
 def embedded_shift(writer: Writer, change: LinearMap) -> Tensor | None:
-    """What is added to every token's embedding, in its own units."""
-    return change.shift / writer.scale if writer.component == "embed" and change.shifts else None
+    """What is added to every token's embedding."""
+    return change.shift if writer.component == "embed" and change.shifts else None
 
 
 def _replace(applied: Applied, module: nn.Module, name: str, new: nn.Parameter) -> None:

@@ -28,7 +28,7 @@ _LEFT = 1e-4  # of the length of what is read, that the writers before it may le
 
 @dataclass(frozen=True)
 class Compiled:
-    """What each writer's output becomes; writers that are left as they are have no map."""
+    """What each matrix's output becomes; writers that are left as they are have no map."""
 
     maps: Mapping[Writer, LinearMap]
     recipe: Recipe
@@ -79,7 +79,7 @@ def compile_recipe(subject: Subject, recipe: Recipe) -> Compiled:
                 f"What {writer} writes in {subject.name} is normalised before it reaches the stream, so that no change "
                 "of its matrix clears the stream of a direction; leave the edit a hook."
             )
-    return Compiled(found, recipe)
+    return Compiled({writer: _within(writer, each) for writer, each in found.items()}, recipe)
 
 
 def linear_map(placement: Placement) -> LinearMap:
@@ -111,6 +111,11 @@ def _by_site(subject: Subject, recipe: Recipe) -> dict[Site, LinearMap]:
 
 def _site(writer: Writer) -> Site:
     return Site(writer.layer, writer.component)
+
+
+def _within(writer: Writer, change: LinearMap) -> LinearMap:
+    """The map of what the matrix itself gives, before it is multiplied on its way to the stream."""
+    return replace(change, shift=change.shift / writer.scale)
 
 
 def _begin(maps: dict[Writer, LinearMap], change: LinearMap) -> None:

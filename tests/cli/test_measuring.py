@@ -1,4 +1,4 @@
-"""evaluate, dose, sweep and judge on the command line, and runs verify behind each of them."""
+"""evaluate, dose, minimise, sweep and judge on the command line, and runs verify behind each of them."""
 
 import json
 from pathlib import Path
@@ -20,6 +20,21 @@ def test_a_dose_from_the_command_line_verifies(run: Run, model: Path, direction:
     assert found["settings"]["goal"] == "refuse"
     assert run("runs", "verify", out)[0] == 0
     assert "Refusal of harmless prompts by dose (n=2)" in run("runs", "show", out)[1]
+
+
+def test_a_minimisation_from_the_command_line_verifies(run: Run, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r"
+    few = ("--steps", 2, "--n-train", 4, "--n-val", 2, "--n-test", 2, "--max-new-tokens", 3, "--second-opinion", 2)
+    status, said, err = run("minimise", model, *few, "--margin", 20, "--json", "--out", out)
+    assert (status, err.count("Traceback")) == (0, 0)
+    found = json.loads(said)
+    assert [point["step"] for point in found["front"]["points"]] == [0, 2]
+    assert found["second_opinion"]["trials"] == 2
+    assert {"treated/harmful/refusal", "treated/divergence/kl"} <= {score["name"] for score in found["test"]["scores"]}
+    assert run("runs", "verify", out)[0] == 0
+    shown = " ".join(run("runs", "show", out)[1].split())
+    assert "The front on validation prompts (n=2 harmless)" in shown
+    assert "Second opinion, 2 trials" in shown
 
 
 def test_a_sweep_from_the_command_line_verifies(run: Run, model: Path, direction: Path, tmp_path: Path) -> None:
@@ -79,6 +94,9 @@ def test_completions_of_another_tool_are_judged_and_verify(run: Run, tmp_path: P
     [
         (("dose", "MODEL", "--direction", "DIRECTION", "--add", 1, "--harmful", "harmful:test"), "locked"),
         (("find", "MODEL", "--harmful", "harmful:test"), "locked"),
+        (("minimise", "MODEL", "--harmful", "harmful:test"), "locked"),
+        (("minimise", "MODEL", "--harmless-val", "harmless:test"), "locked"),
+        (("minimise", "MODEL", "--budget", 0), "give a number above 0"),
         (("dose", "MODEL", "--direction", "DIRECTION", "--add", 1, "--control", "heat"), "has no control 'heat'"),
         (("dose", "MODEL", "--direction", "DIRECTION", "--add", 1, "--doses", "a"), "cannot be read"),
         (("dose", "MODEL", "--direction", "DIRECTION", "--add", 1, "--goal", "win"), "The goal is comply or refuse"),

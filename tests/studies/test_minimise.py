@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from workbench.errors import PromptError, RecipeError, RunError, UsageError
+from workbench.errors import PromptError, RecipeError, RunError, SearchError, UsageError
 from workbench.interventions import Recipe
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs, builtin_pairs
@@ -177,6 +177,11 @@ def test_a_second_opinion_tries_the_same_strengths(refuses: Subject, tmp_path: P
     again = minimise(refuses, *sets(), settings=settings, folder=RunFolder.open(folder.path))
     assert again.opinion is not None
     assert json.loads(json.dumps(again.opinion.to_json())) == opinion
+
+
+def test_a_model_that_refuses_nothing_has_nothing_to_remove(llama: Subject) -> None:
+    with pytest.raises(SearchError, match="nothing to remove"):
+        minimise(llama, *sets(), settings=replace(QUICK, margin=1.0))
 
 
 def test_test_parts_are_locked(llama: Subject) -> None:

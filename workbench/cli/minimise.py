@@ -31,6 +31,7 @@ def command(
     harmful_test: Annotated[str, typer.Option(help="Harmful test prompts, opened at the end.")] = "harmful:test",
     harmless_test: Annotated[str, typer.Option(help="Harmless test prompts, opened at the end.")] = "harmless:test",
     budget: Annotated[float, typer.Option(help="Mean first-token KL on harmless prompts, in nats.")] = 0.05,
+    margin: Annotated[float, typer.Option(help="How far below 0 refusal's log-odds are pushed.")] = 3.0,
     steps: Annotated[int, typer.Option(min=1, help="Steps down the gradient.")] = 24,
     fixed_directions: Fixed = False,
     trials: Trials = 0,
@@ -52,7 +53,7 @@ def command(
 
         train, validation = o.read_sides(harmful, harmless), o.read_sides(harmful_val, harmless_val)
         chosen = MinimiseSettings(
-            budget=budget, steps=steps, learn_directions=not fixed_directions, trials=trials,
+            budget=budget, margin=margin, steps=steps, learn_directions=not fixed_directions, trials=trials,
             n_train=n_train, n_val=n_val, batch_size=batch_size, seed=seed,
         )  # fmt: skip
         subject = o.open_subject(model, dtype, device)
@@ -62,7 +63,7 @@ def command(
     results = folder.results() | {"run": str(folder.path), "timings": folder.manifest.timings}
     results |= {"test": tested and tested.results() | {"run": str(tested.path)}}
     where = f"The run is in {folder.path} (front.html, recipe.json); --recipe {folder.path} applies it."
-    show(results, json, *_tables(results), *(evaluation_tables(results["test"]) if tested else []), where)
+    show(results, json, *minimise_tables(results), *(evaluation_tables(results["test"]) if tested else []), where)
 
 
 def _tested(
@@ -84,7 +85,7 @@ def _tested(
     )
 
 
-def _tables(results: Mapping[str, Any]) -> list[Any]:
+def minimise_tables(results: Mapping[str, Any]) -> list[Any]:
     """The front, one row a point, and what was chosen of it."""
     front, settings = results["front"], results["settings"]
     rows = [_row(point, front, number) for number, point in enumerate(front["points"])]

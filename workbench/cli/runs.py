@@ -12,6 +12,7 @@ from workbench.cli.display import found_tables, show, table
 from workbench.cli.dose import dose_tables
 from workbench.cli.evaluations import evaluation_tables
 from workbench.cli.judge import judge_tables
+from workbench.cli.minimise import minimise_tables
 from workbench.cli.options import Json
 from workbench.cli.sweep import sweep_tables
 
@@ -127,6 +128,7 @@ def result_tables(command: str, results: dict[str, Any]) -> list[Any]:
         "cone": cone_tables,
         "demo": lambda found: [*found_tables(found["find"]), *evaluation_tables(found["evaluation"])],
         "dose": dose_tables,
+        "minimise": minimise_tables,
         "find": found_tables,
         "judge": judge_tables,
         "evaluate": evaluation_tables,

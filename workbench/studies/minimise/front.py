@@ -57,7 +57,7 @@ class Front:
     @property
     def chosen(self) -> Point:
         """The least damage among the points that leave no more refusal than allowed, else the least refusal."""
-        done = [point for point in self.points if self._is_enough(point)]
+        done = [point for point in self.points if self.is_enough(point)]
         if done:
             return min(done, key=lambda point: point.kl.value)
         return min(self.points, key=lambda point: (point.refused.value, point.metric.value))
@@ -65,14 +65,15 @@ class Front:
     @property
     def reached(self) -> bool:
         """Whether the chosen point leaves no more refusal than allowed, within the budget."""
-        return self._is_enough(self.chosen) and self.chosen.kl.value <= self.settings.budget
+        return self.is_enough(self.chosen) and self.chosen.kl.value <= self.settings.budget
 
     @property
     def best(self) -> list[int]:
         """The numbers of the points that no other beats on both."""
         return pareto([(point.metric.value, point.kl.value) for point in self.points])
 
-    def _is_enough(self, point: Point) -> bool:
+    def is_enough(self, point: Point) -> bool:
+        """Whether a point leaves no more refusal than allowed."""
         few = point.refused.value <= self.settings.most_refused
         return few and point.metric.value <= -self.settings.margin
 

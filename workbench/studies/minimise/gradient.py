@@ -20,11 +20,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from workbench.errors import RunError
+from workbench.errors import RunError, SearchError
 from workbench.evaluation.refusal import refusal_metric
 from workbench.runs import RunFolder, track, writing
 from workbench.studies.minimise.dials import Dials, Start
-from workbench.studies.minimise.front import Point
+from workbench.studies.minimise.front import Front, Point
 from workbench.studies.minimise.lessons import Lessons
 from workbench.studies.minimise.settings import MinimiseSettings
 
@@ -57,7 +57,10 @@ class Descent:
         self.optimiser = torch.optim.Adam(groups, betas=_BETAS)
 
     def run(self) -> tuple[list[Point], dict[int, Dials]]:
-        """The points in order, the unedited model first, and the dials of each."""
+        """The points in order, the unedited model first, and the dials of each.
+
+        Raises SearchError where the model refuses nothing as it is.
+        """
         points = self.folder.journal(JOURNAL, Point) if self.folder else []
         found = {point.step: self._kept(point.step) for point in points}
         if points:
@@ -70,7 +73,16 @@ class Descent:
             if step % self.settings.every == 0 or step == self.settings.steps:
                 found[step] = self.dials.detached()
                 points.append(self._measured(step, found[step]))
+            if step == 0:
+                self._require_refusal(points[0])
         return points, found
+
+    def _require_refusal(self, unedited: Point) -> None:
+        if Front([unedited], self.settings).is_enough(unedited):
+            raise SearchError(
+                f"{self.held.subject.name} begins none of its replies to {len(unedited.refusal)} harmful validation "
+                "prompts as a refusal, so that there is nothing to remove; give prompts that it refuses."
+            )
 
     def _take(self, step: int) -> None:
         """One step down the loss on a batch of its own."""

@@ -9,7 +9,7 @@ import torch
 
 from workbench.errors import PromptError, RecipeError, RunError, SearchError, UsageError
 from workbench.interventions import Recipe
-from workbench.models import Subject
+from workbench.models import Subject, open_model
 from workbench.prompts import ContrastPairs, builtin_pairs
 from workbench.runs import RunFolder
 from workbench.studies import MinimiseSettings, minimise, record_minimise, rederive_minimise
@@ -243,3 +243,17 @@ def test_prompts_that_chose_it_are_seen_by_its_directions(refuses: Subject) -> N
     sides = [side for pairs in drawn(*sets(), QUICK) for side in (pairs.positive, pairs.negative)]
     assert len(found.recipe) > 0
     assert found.recipe.seen == {prompt.digest for side in sides for prompt in side}
+
+
+@pytest.mark.real
+def test_the_embedded_model_is_edited_at_little_damage() -> None:
+    """In a dozen steps: refusal is gone from validation prompts, at a fraction of what plain ablation costs."""
+    subject = open_model("qwen2.5-coder-0.5b-instruct")
+    settings = MinimiseSettings(steps=12, batch=12, n_train=64, n_val=24)
+    found = minimise(subject, *sets(), settings=settings)
+    first, chosen = found.front.points[0], found.front.chosen
+    assert first.metric.value > -1.5
+    assert chosen.metric.value < -2.5
+    assert chosen.refused.value <= 0.05
+    assert chosen.kl.value < 0.1
+    assert compile_recipe(subject, found.recipe).rank == 1

@@ -9,7 +9,25 @@ from io import TextIOWrapper
 
 import typer
 
-from workbench.cli import bench, card, cone, demo, doctor, dose, evaluate, find, generate, judge, models, runs, sweep
+from workbench.cli import (
+    audit_weights,
+    bench,
+    card,
+    cone,
+    demo,
+    doctor,
+    dose,
+    evaluate,
+    export,
+    find,
+    generate,
+    import_,
+    judge,
+    minimise,
+    models,
+    runs,
+    sweep,
+)
 from workbench.errors import WorkbenchError
 
 app = typer.Typer(
@@ -26,8 +44,12 @@ app.command("find")(find.command)
 app.command("generate")(generate.command)
 app.command("evaluate")(evaluate.command)
 app.command("dose")(dose.command)
+app.command("export")(export.command)
+app.command("import")(import_.command)
 app.command("judge")(judge.command)
+app.command("minimise")(minimise.command)
 app.command("sweep")(sweep.command)
+app.command("audit-weights")(audit_weights.command)
 app.command("card")(card.command)
 app.command("cone")(cone.command)
 app.command("bench")(bench.command)

@@ -2,6 +2,7 @@
 
 from plotly.graph_objects import Figure
 
+from workbench.plots.audit import audit_figure
 from workbench.plots.curves import curves_figure
 from workbench.plots.forest import forest_figure
 from workbench.plots.identifiability import identifiability_figure
@@ -12,6 +13,7 @@ from workbench.plots.tradeoff import tradeoff_figure
 
 __all__ = [
     "Figure",
+    "audit_figure",
     "curves_figure",
     "forest_figure",
     "identifiability_figure",

@@ -1,6 +1,7 @@
 """An export: a form in which an edit leaves the workbench, and can be used without it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -18,10 +19,13 @@ class Export(ABC):
     """One form. It writes into a folder that is not yet at its place, and says how the result is read again.
 
     `reloaded_by` names what opens the folder in a fresh process for the certificate: "transformers", "peft" (on top of
-    the base), or nothing, where `read_back` gives the recipe that the files say, to be run as hooks.
+    the base), or nothing, where `read_back` gives the recipe that the files say, to be run as hooks. `library` and
+    `relation` (to the base) are what a model card says in its head.
     """
 
     reloaded_by: ClassVar[str] = ""
+    library: ClassVar[str] = ""
+    relation: ClassVar[str] = ""
 
     @abstractmethod
     def check(self, subject: Subject, recipe: Recipe, edit: WeightEdit) -> None:
@@ -34,3 +38,15 @@ class Export(ABC):
     def read_back(self, subject: Subject, folder: Path) -> Recipe:
         """The recipe that the written files say."""
         raise NotImplementedError
+
+    def size(self, subject: Subject, recipe: Recipe) -> int:
+        """About how many bytes `write` writes, so that a disk too small for them is known before."""
+        return 0
+
+    def said(self, subject: Subject, recipe: Recipe, edit: WeightEdit) -> Sequence[str]:
+        """What a model card says of the files, a sentence each."""
+        return ()
+
+    def usage(self, subject: Subject) -> str:
+        """How the files are used, as a block of code, with `FOLDER` where they are."""
+        return ""

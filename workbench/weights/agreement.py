@@ -1,0 +1,113 @@
+"""How far two sets of logits are apart, and how far rounding may bring them.
+
+float32: both sides compute the same products in another order, and each rounds to 6e-8 of what it adds up; through some
+dozens of layers that comes to 1e-5 of the largest logit at most. Allowed is 1e-4, or as much of logits beyond 32.
+
+bfloat16, float16: an edited matrix is rounded where a hook rounds what it writes. Allowed is what no reader would see,
+a mean KL of 1e-3 nats and the same most likely token at 99 of 100 positions, beyond what the last rounding does. Every
+logit z is rounded to step(z) = eps 2^floor(log2 |z|), an eighth near 20 in bfloat16. Two sets that are rounded by
+themselves differ by errors of variance step^2 / 6, which explain about
+
+    KL = sum_i p_i (1 - p_i) step(z_i)^2 / 12
+
+and tokens whose logits are one step apart have no order. So the unedited model in bfloat16 is 1e-3 nats from itself in
+float32.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+_CLOSE, _ORDINARY = 1e-4, 32.0
+_SAME_TOKEN, _MEAN_KL = 0.99, 1e-3
+_AT_ONCE = 16  # positions, of a vocabulary that may be large
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The figures, over all positions; `largest_logit` and `rounding_kl` are of the first set alone."""
+
+    positions: int
+    max_difference: float
+    mean_difference: float
+    equal_argmax: float  # share of positions with the same most likely token
+    same_token: float  # or one whose logit is one rounding away
+    mean_kl: float  # nats, of the second set from the first
+    rounding_kl: float  # what of it the rounding of logits explains
+    largest_logit: float
+
+    def beyond(self, allowed: Mapping[str, float]) -> list[str]:
+        """What is further apart than `allowed`, in words."""
+        faults = []
+        for name, limit in allowed.items():
+            value = getattr(self, name)
+            within = value >= limit if name == "same_token" else value <= limit
+            if not within:
+                faults.append(f"{name} {value:.3g}, allowed {limit:.3g}")
+        return faults
+
+    def tolerance(self, dtype: torch.dtype) -> dict[str, float]:
+        """What rounding may do in a dtype, to a model with such logits."""
+        if dtype == torch.float32:
+            return {"max_difference": _CLOSE * max(1.0, self.largest_logit / _ORDINARY)}
+        return {"same_token": _SAME_TOKEN, "mean_kl": _MEAN_KL + self.rounding_kl}
+
+
+@dataclass
+class Comparing:
+    """Adds up the figures, row after row, of logits that were computed in `dtype`."""
+
+    dtype: torch.dtype
+    positions: int = 0
+    largest: float = 0.0
+    worst: float = 0.0
+    summed: float = 0.0
+    equal: int = 0
+    same: int = 0
+    kl: float = 0.0
+    rounding: float = 0.0
+
+    def add(self, want: Float[Tensor, "pos vocab"], got: Float[Tensor, "pos vocab"]) -> None:
+        """Compare one row's logits with what they should be."""
+        for one, other in zip(want.split(_AT_ONCE), got.to(want.device).split(_AT_ONCE), strict=True):
+            self._add_distances(one.float(), other.float())
+            self._add_likelihoods(one.float(), other.float())
+
+    def found(self) -> Agreement:
+        """The figures of all that was added."""
+        n = self.positions
+        shares = (self.equal / n, self.same / n)
+        return Agreement(
+            n, self.worst, self.summed / n, *shares, max(self.kl / n, 0.0), self.rounding / n, self.largest
+        )
+
+    def _add_distances(self, want: Float[Tensor, "pos vocab"], got: Float[Tensor, "pos vocab"]) -> None:
+        apart = (want - got).abs()
+        self.positions += len(want)
+        self.largest = max(self.largest, float(want.abs().max()))
+        # What is not a number is beyond every limit, and max() would forget it.
+        self.worst = max(self.worst, float(apart.max().nan_to_num(torch.inf)))
+        self.summed += float(apart.mean(dim=1).sum())
+        for name, allowed in (("equal", False), ("same", True)):
+            found = self._is_top(want, got, allowed) | self._is_top(got, want, allowed)
+            setattr(self, name, getattr(self, name) + int(found.sum()))
+
+    def _add_likelihoods(self, want: Float[Tensor, "pos vocab"], got: Float[Tensor, "pos vocab"]) -> None:
+        logs = want.log_softmax(dim=1)
+        likely = logs.exp()
+        self.kl += float((likely * (logs - got.log_softmax(dim=1))).sum())
+        if self.dtype != torch.float32:
+            self.rounding += float((likely * (1 - likely) * self._step(want).square()).sum()) / 12
+
+    def _is_top(self, chooser: Tensor, other: Tensor, rounded: bool) -> Bool[Tensor, " pos"]:
+        """Whether the most likely token of one is a most likely one of the other."""
+        top = other.amax(dim=1, keepdim=True)
+        chosen = other.gather(1, chooser.argmax(dim=1, keepdim=True))
+        return (top - chosen <= (self._step(top) if rounded else 0))[:, 0]
+
+    def _step(self, logits: Tensor) -> Tensor:
+        """The distance between neighbouring numbers of the dtype."""
+        return torch.finfo(self.dtype).eps * torch.exp2(logits.abs().clamp_min(1e-30).log2().floor())

@@ -251,7 +251,7 @@ class TestCard:
         text = (found.path / "README.md").read_text()
         front = yaml.safe_load(text.split("---")[1])
         assert front["library_name"] == "transformers"
-        assert "base_model" not in front
+        assert not {"base_model", "base_model_relation"} & set(front)
         for said in (f"`{recipe}`", recipe.digest, llama.digest, "7 matrices changed (1 embed, 3 attn_out, 3 mlp_out)"):
             assert said in text
         assert f"workbench export {llama.folder} --recipe recipe/recipe.json --format hf" in text

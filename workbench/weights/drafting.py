@@ -23,26 +23,16 @@ def drafting(target: Path) -> Iterator[Path]:
 
     Raises UsageError where something is there, RunError where another process makes it or it cannot be written.
     """
-    require_free(target)
+    _require_free(target)
     with _alone(target):
         _sweep(target)
         with writing(target) as draft:
             (draft.parent / _MARK).touch()
             draft.mkdir()
             yield draft
-            require_free(target)
             ours = draft.stat().st_ino
         if target.stat().st_ino != ours:
             raise UsageError(_taken(target))
-
-
-def require_free(target: Path) -> None:
-    """Raise UsageError where something is at `target` already, other than an empty folder."""
-    if target.is_dir():
-        if any(target.iterdir()):
-            raise UsageError(_taken(target))
-    elif target.exists() or target.is_symlink():
-        raise UsageError(f"{target} is a file; choose another folder with --out.")
 
 
 def require_space(target: Path, needed: int) -> None:
@@ -54,6 +44,15 @@ def require_space(target: Path, needed: int) -> None:
             f"The export takes {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free in {place}; free some space, or "
             "choose another disk with --out."
         )
+
+
+def _require_free(target: Path) -> None:
+    """Raise UsageError where something is at `target` already, other than an empty folder."""
+    if target.is_dir():
+        if any(target.iterdir()):
+            raise UsageError(_taken(target))
+    elif target.exists() or target.is_symlink():
+        raise UsageError(f"{target} is a file; choose another folder with --out.")
 
 
 def _taken(target: Path) -> str:
@@ -74,6 +73,6 @@ def _alone(target: Path) -> Iterator[None]:
 
 def _sweep(target: Path) -> None:
     """Remove what a killed process left: the lock is ours, so that it is nobody's."""
-    for scrap in target.parent.glob(f".{target.name}.*"):
-        if (scrap / _MARK).is_file():
-            shutil.rmtree(scrap, ignore_errors=True)
+    for mark in target.parent.glob(f"*/{_MARK}"):
+        if mark.parent.name.startswith(f".{target.name}."):
+            shutil.rmtree(mark.parent, ignore_errors=True)

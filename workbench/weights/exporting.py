@@ -19,7 +19,7 @@ from workbench.prompts import Prompts
 from workbench.runs import digest_file, note, track, write_json, write_text
 from workbench.weights.card import Evaluated, model_card
 from workbench.weights.certificate import Certificate, certify
-from workbench.weights.drafting import drafting, require_free, require_space
+from workbench.weights.drafting import drafting, require_space
 from workbench.weights.edit import WeightEdit
 from workbench.weights.edits.orthogonalise import Orthogonalise
 from workbench.weights.export import Export, exports
@@ -66,7 +66,6 @@ def export_model(
     how, asked, target = edit or Orthogonalise(), prompts or certificate_prompts(), out.expanduser().resolve()
     if push is not None:
         require_pushable(push)
-    require_free(target)
     evaluated = None if evaluation is None else Evaluated.read(evaluation, subject, recipe)
     made.check(subject, recipe, how)
     require_space(target, made.size(subject, recipe) + _scratch(subject, asked))

@@ -2,10 +2,10 @@
 
     python -m experiments.audit_calibration JOURNAL         measures what JOURNAL does not hold, and writes the result
 
-Every finetune of `audit_finetunes` is audited as it is, and once more with an edit at one of the doses. The threshold
-is half-way between the best fit of an unedited tiny model of even seed and 1; what is reported is of the tiny models of
-odd seed, and of all finetunes of the real model, on none of which it was chosen. The result stands beside the verdict in
-`workbench/weights/audit/data/calibration.json`, with the best fit that each way of finetuning reached unedited.
+Every finetune of `audit_finetunes` is audited as it is, and once more with an edit at one of the doses. Each limit is
+half-way between the best fit of an unedited tiny model of even seed and 1; what is reported is of the tiny models of
+odd seed, and of all finetunes of the real model, on none of which they were chosen. The result stands in
+`workbench/weights/audit/data/calibration.json`, with the best fits that each way of finetuning reached unedited.
 """
 
 import sys
@@ -26,7 +26,8 @@ from workbench.weights.audit import audit_weights
 
 REAL = "smollm2-135m-instruct"
 DOSES = (0.25, 0.5, 1.0)
-SEEDS, REAL_SEEDS = 8, 3
+SEEDS, REAL_SEEDS = 8, 4
+REWRITTEN = "rewritten"  # what is not trained
 RESULT = Path(__file__).parents[1] / "workbench" / "weights" / "audit" / "data" / "calibration.json"
 Row = dict[str, Any]
 
@@ -57,8 +58,8 @@ class Case:
         cosine = float((audit.directions @ unit).norm()) if unit is not None and len(audit.directions) else None
         return {
             "model": self.model, "finetune": self.how.name, "kind": self.how.kind, "seed": self.seed, "dose": dose,
-            "evidence": audit.evidence, "low_rank": bool(audit.ranks), "verdict": audit.verdict, "cosine": cosine,
-            "found": found.value if found is not None else None, "unchanged": audit.verdict == "unchanged",
+            "together": audit.fit, "alone": audit.fit_alone, "low_rank": bool(audit.ranks),
+            "verdict": audit.verdict, "cosine": cosine, "found": found.value if found is not None else None,
         }  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def real_cases(seed: int) -> Iterator[Case]:
     base = resolve(REAL, "bfloat16").folder
     tokenizer = AutoTokenizer.from_pretrained(base)
     for index, how in enumerate(f.OF_REAL):
-        if how.kind != "rewritten" or seed == 0:
+        if how.kind != REWRITTEN or seed == 0:
             batches = f.token_batches(tokenizer, seed, how.comply)
             yield Case(REAL, REAL, base, how, seed, torch.bfloat16, batches, DOSES[(index + seed) % 3])
 
@@ -104,28 +105,26 @@ def _run(cases: Iterator[Case], done: set[tuple[str, str, int]], journal: Path) 
 
 
 def summarised(rows: Sequence[Row]) -> dict[str, Any]:
-    """The threshold, and what it does on what it was not chosen on."""
+    """The limits, and what they do on what they were not chosen on."""
     tuned = [row for row in rows if row["model"] != REAL and row["seed"] % 2 == 0]
-    tiny = [row for row in rows if row["model"] != REAL and row["seed"] % 2]
-    real = [row for row in rows if row["model"] == REAL]
-    threshold = round((1 + max(row["evidence"] for row in tuned if not row["dose"])) / 2, 3)
+    kinds = {
+        "tiny": [row for row in rows if row["model"] != REAL and row["seed"] % 2],
+        REAL: [row for row in rows if row["model"] == REAL],
+    }
+    limits = {name: round((1 + best) / 2, 3) for name, best in _best(_unedited(tuned)).items()}
 
     def edited(row: Row) -> bool:
-        return bool(row["evidence"] >= threshold)
+        return any(row[name] >= limit for name, limit in limits.items())
 
-    kinds = {"tiny": tiny, REAL: real}
-    trained = {
-        name: [row for row in some if not row["dose"] and row["kind"] != "rewritten"] for name, some in kinds.items()
-    }
     return {
-        "threshold": threshold,
-        "chosen_on": _count([row for row in tuned if not row["dose"]], edited),
+        "limits": limits,
+        "chosen_on": _count(_unedited(tuned), edited),
         "called_edited": {
-            **{f"{name}, finetuned": _count(some, edited) for name, some in trained.items()},
-            **{
-                f"{name}, rewritten": _count([r for r in some if not r["dose"] and r["kind"] == "rewritten"], edited)
-                for name, some in kinds.items()
-            },
+            f"{name}, {what}": _count(
+                [row for row in _unedited(some) if (row["kind"] == REWRITTEN) is rewritten], edited
+            )
+            for what, rewritten in (("finetuned", False), (REWRITTEN, True))
+            for name, some in kinds.items()
         },
         "found": {
             f"{name}, dose {dose:g}": _count([row for row in some if row["dose"] == dose], edited)
@@ -133,16 +132,28 @@ def summarised(rows: Sequence[Row]) -> dict[str, Any]:
             for dose in DOSES
         },
         "low_rank": {
-            f"{name}, {kind}": _count([row for row in some if row["kind"] == kind], lambda row: row["low_rank"])
-            for name, some in trained.items()
-            for kind in ("adapter", "finetuned")
+            f"{name}, {kind}": _count(
+                [row for row in _unedited(some) if row["kind"] == kind], lambda row: row["low_rank"]
+            )
+            for name, some in kinds.items()
+            for kind in ("adapter", "finetuned", REWRITTEN)
         },
-        "worst": {
-            f"{name}, {how}": round(max(r["evidence"] for r in some if r["finetune"] == how and not r["dose"]), 3)
-            for name, some in (("tiny", [*tuned, *tiny]), (REAL, real))
-            for how in dict.fromkeys(row["finetune"] for row in some)
-        },
+        "worst": _worst("tiny", [*tuned, *kinds["tiny"]]) | _worst(REAL, kinds[REAL]),
     }
+
+
+def _unedited(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if not row["dose"]]
+
+
+def _best(rows: Sequence[Row]) -> dict[str, float]:
+    return {name: round(max(row[name] for row in rows), 4) for name in ("together", "alone")}
+
+
+def _worst(name: str, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """The best fits of each way of finetuning."""
+    ways = dict.fromkeys(row["finetune"] for row in rows)
+    return {f"{name}, {way}": _best([row for row in _unedited(rows) if row["finetune"] == way]) for way in ways}
 
 
 def _count(rows: Sequence[Row], hit: Callable[[Row], bool]) -> dict[str, int]:

@@ -10,34 +10,36 @@ from safetensors.torch import load_file
 
 from experiments import audit_finetunes as f
 from experiments.audit_calibration import REAL, RESULT, Case, summarised
-from workbench.weights.audit.verdict import calibration
+from workbench.weights.audit.calibration import calibration
 
 
-def row(model: str, seed: int, evidence: float, dose: float = 0.0, **more: Any) -> dict[str, Any]:
-    held = {"finetune": "a", "kind": "finetuned", "low_rank": False}
-    return {"model": model, "seed": seed, "evidence": evidence, "dose": dose} | held | more
+def row(model: str, seed: int, together: float, dose: float = 0.0, **more: Any) -> dict[str, Any]:
+    held = {"finetune": "a", "kind": "finetuned", "low_rank": False, "alone": 0.0}
+    return {"model": model, "seed": seed, "together": together, "dose": dose} | held | more
 
 
 def test_the_threshold_is_chosen_on_even_seeds_and_reported_on_the_others() -> None:
     rows = [
-        row("llama", 0, 0.8),
+        row("llama", 0, 0.8, alone=0.9),
         row("llama", 2, 0.4),
         row("llama", 2, 0.99, dose=1.0),
         row("llama", 1, 0.95),
         row("llama", 3, 0.1),
         row("llama", 3, 0.91, dose=0.25),
+        row("llama", 3, 0.5, dose=0.25, alone=0.94),
+        row("llama", 3, 0.5, dose=0.25, alone=0.96),
         row("llama", 3, 0.2, kind="adapter", low_rank=True),
         row(REAL, 0, 0.85),
         row(REAL, 0, 0.5, kind="rewritten"),
         row(REAL, 0, 0.3, dose=0.25),
     ]
     found = summarised(rows)
-    assert found["threshold"] == 0.9
+    assert found["limits"] == {"together": 0.9, "alone": 0.95}
     assert found["chosen_on"] == {"hits": 0, "n": 2}
     assert found["called_edited"]["tiny, finetuned"] == {"hits": 1, "n": 3}
     assert found["called_edited"][f"{REAL}, finetuned"] == {"hits": 0, "n": 1}
     assert found["called_edited"][f"{REAL}, rewritten"] == {"hits": 0, "n": 1}
-    assert found["found"]["tiny, dose 0.25"] == {"hits": 1, "n": 1}
+    assert found["found"]["tiny, dose 0.25"] == {"hits": 2, "n": 3}
     assert found["found"][f"{REAL}, dose 0.25"] == {"hits": 0, "n": 1}
     assert found["low_rank"]["tiny, adapter"] == {"hits": 1, "n": 1}
     assert found["low_rank"]["tiny, finetuned"] == {"hits": 0, "n": 2}
@@ -45,10 +47,10 @@ def test_the_threshold_is_chosen_on_even_seeds_and_reported_on_the_others() -> N
 
 def test_the_stored_result_is_what_the_verdict_reads() -> None:
     stored = json.loads(RESULT.read_text())
-    assert stored["threshold"] == calibration().threshold
+    assert stored["limits"] == calibration().limits.model_dump()
     assert stored["chosen_on"]["hits"] == 0
-    assert 0.5 < stored["threshold"] < 1.0
-    assert len(stored["worst"]) == len(f.OF_TINY) + len(f.OF_REAL)
+    assert 0.5 < stored["limits"]["together"] < stored["limits"]["alone"] < 1.0
+    assert len(stored["worst"]) >= len(f.OF_TINY)
 
 
 @pytest.mark.parametrize("name", ["8 bits and back", "adamw, 2 steps", "adapter, rank 4", "embedding alone"])

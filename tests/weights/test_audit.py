@@ -12,9 +12,12 @@ from tests.conftest import ARCHITECTURES, random_direction
 from tests.weights.checkpoints import (
     FILE,
     ablated,
+    adapter,
+    copied,
     cosine,
     edited,
     in_bfloat16,
+    noise,
     unit_of,
 )
 from workbench.directions import Direction
@@ -23,8 +26,9 @@ from workbench.models import Subject, writers_of_folder
 from workbench.models.sources import resolve
 from workbench.weights import Orthogonalise, PreserveColumns, PreserveRows, WeightEdit
 from workbench.weights.audit import audit_weights
+from workbench.weights.audit.calibration import calibration
 from workbench.weights.audit.report import chance
-from workbench.weights.audit.verdict import ONE, SEVERAL, calibration
+from workbench.weights.audit.verdict import ONE, SEVERAL
 
 
 @pytest.mark.parametrize("dose", [0.25, 0.5, 1.0])
@@ -51,12 +55,12 @@ def test_an_edit_in_bfloat16_has_rank_one_though_rounding_has_every_rank(
     tiny_folders: dict[str, Path], tmp_path: Path, architecture: str
 ) -> None:
     base, unit = in_bfloat16(tiny_folders[architecture], tmp_path / "b"), unit_of()
-    audit = audit_weights(edited(base, tmp_path / "s", lambda _: ablated(unit, 0.25)), str(base))
+    audit = audit_weights(edited(base, tmp_path / "s", lambda _: ablated(unit, 0.1)), str(base))
     assert audit.verdict == ONE
     assert cosine(audit, unit) > 0.999
-    assert audit.doses["all"].value == pytest.approx(0.25, abs=0.01)
+    assert audit.doses["all"].value == pytest.approx(0.1, abs=0.003)
     assert [one.rank for one in audit.matrices] == [1] * len(audit.matrices)
-    assert 0 < audit.explained["rounding"] < 0.05
+    assert 0 < audit.explained["rounding"] < 0.1
     assert audit.explained["other"] < 0.01
 
 
@@ -67,6 +71,45 @@ def test_an_edit_of_mlps_alone_is_one_of_mlps_alone(tiny_folders: dict[str, Path
     assert audit.verdict == ONE
     assert set(audit.doses) == {"all", "mlp_out"}
     assert [one.name for one in audit.tensors if one.status == "changed"] == [one.name for one in audit.matrices]
+
+
+def test_an_edit_of_one_matrix_is_found(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
+    base, unit = tiny_folders["llama"], unit_of()
+    suspect = edited(base, tmp_path / "s", lambda w: ablated(unit, 0.5) if str(w) == "1.mlp_out" else None)
+    audit = audit_weights(suspect, str(base))
+    assert audit.verdict == ONE
+    assert cosine(audit, unit) > 0.999
+    assert audit.doses["all"] == audit.doses["mlp_out"].model_copy(update={"name": "all"})
+    assert (audit.doses["all"].n, audit.doses["all"].value) == (1, pytest.approx(0.5, abs=0.001))
+
+
+def test_one_matrix_alone_has_to_fit_better_than_many_together(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
+    base, unit = tiny_folders["llama"], unit_of()
+    many = copied(Path(edited(base, tmp_path / "a", lambda _: ablated(unit, 0.5))), tmp_path / "many", noise(0.15))
+    noisy = load_file(Path(many) / FILE)
+    name = "model.layers.1.mlp.down_proj.weight"
+    one = copied(base, tmp_path / "one", lambda tensors: tensors.update({name: noisy[name]}))
+    assert audit_weights(many, str(base)).verdict == ONE
+    alone = audit_weights(one, str(base))
+    assert (alone.edited, alone.fit) == (False, 0.0)
+    assert 0.5 < alone.fit_alone < calibration().limits.alone
+
+
+def test_an_edit_under_a_large_adapter_is_found_where_it_is_bare(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
+    base, unit = tiny_folders["llama"], unit_of()
+    adapted = copied(base, tmp_path / "a", adapter(4, 0.3))
+    audit = audit_weights(edited(Path(adapted), tmp_path / "s", lambda _: ablated(unit, 0.25)), str(base))
+    assert audit.verdict == ONE
+    assert cosine(audit, unit) > 0.999
+    assert audit.doses["embed"].value == pytest.approx(0.25, abs=0.001)
+
+
+def test_noise_on_a_common_edit_makes_no_direction_of_its_own(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
+    base, unit = tiny_folders["gemma3"], unit_of()
+    suspect = copied(Path(edited(base, tmp_path / "e", lambda _: ablated(unit, 0.5))), tmp_path / "s", noise(0.1))
+    audit = audit_weights(suspect, str(base))
+    assert audit.verdict == ONE
+    assert audit.doses["all"].value == pytest.approx(0.5, abs=0.05)
 
 
 def test_every_layer_has_its_own_dose(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
@@ -175,8 +218,9 @@ def test_a_direction_of_another_width_is_refused(tiny_folders: dict[str, Path], 
 def test_every_verdict_carries_its_error_rates(tiny_folders: dict[str, Path]) -> None:
     base = str(tiny_folders["llama"])
     audit = audit_weights(base, base)
-    assert all(score.n >= 10 and score.low is not None for score in audit.false_positives.values())
-    assert all(score.n >= 5 for score in audit.detections.values())
+    assert all(score.n >= 1 and score.low is not None for score in audit.false_positives.values())
+    assert max(score.n for score in audit.false_positives.values()) >= 100
+    assert all(score.n >= 1 for score in audit.detections.values())
     said = audit.to_json()
     assert said["false_positives"].keys() == calibration().called_edited.keys()
     assert json.loads(json.dumps(said)) == said

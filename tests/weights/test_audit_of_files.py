@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.tiny import save_model
 from tests.weights.checkpoints import (
@@ -69,6 +69,31 @@ def test_an_untied_unembedding_is_compared_with_the_embedding_it_came_from(
     statuses = {one.name: one.status for one in audit_weights(suspect, str(base)).tensors}
     assert statuses["lm_head.weight"] == "equal"
     assert any("untied" in note for note in audit_weights(suspect, str(base)).notes)
+
+
+def test_what_only_the_suspect_has_is_listed(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
+    base = tiny_folders["llama"]
+
+    def add(tensors: Tensors) -> None:
+        tensors["value_head.weight"] = torch.randn(tensors["lm_head.weight"].shape)
+        tensors["value_head.bias"] = torch.randn(3)
+
+    audit = audit_weights(copied(base, tmp_path / "s", add), str(base))
+    assert {one.name for one in audit.tensors if one.status == "added"} == {"value_head.weight", "value_head.bias"}
+    assert audit.verdict == UNCHANGED
+    assert any(note.startswith("Added: value_head") and "1 more" in note for note in audit.notes)
+
+
+def test_experts_that_are_one_tensor_come_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experts = torch.randn(4, 8, 6)
+    save_file({"x.w": experts}, tmp_path / FILE)
+    stored = reading.Stored.of(tmp_path, "x", "x.w")
+    for size in (1 << 22, 20):
+        monkeypatch.setattr(reading, "_BLOCK", size)
+        blocks = [before for before, _ in reading.Pair("x.w", stored, stored, axis=1).blocks()]
+        columns = {tuple(column.tolist()) for block in blocks for column in block.T}
+        assert all(block.shape[0] == 8 for block in blocks)
+        assert columns == {tuple(column.tolist()) for expert in experts for column in expert.T}
 
 
 def test_a_tied_embedding_that_was_edited_is_warned_of(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
@@ -135,7 +160,7 @@ def test_a_deeper_or_narrower_model_is_one_error(
 
 
 def test_damaged_files_are_named(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
-    base = str(tiny_folders["llama"])
+    base = str(shutil.copytree(tiny_folders["llama"], tmp_path / "base"))
 
     def broken(name: str, damage: Callable[[Path], object]) -> str:
         folder = shards(Path(base), tmp_path / name)

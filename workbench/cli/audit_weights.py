@@ -63,8 +63,7 @@ def _said(results: Mapping[str, Any]) -> list[str]:
     if results["verdict"] == "unchanged":
         return found
     if not results["doses"]:
-        best = f"{results['evidence']:.2f} (edited from {_limit(results)})"
-        found.append(f"Best fit of an edit along a direction: {best}.")
+        found.append(f"Fit of an edit along a direction: {_fit(results)}.")
     if (likeness := results["likeness"]) is not None:
         found.append(_likeness(likeness))
     return found
@@ -75,8 +74,7 @@ def _edit(results: Mapping[str, Any]) -> list[str]:
     form = f" ({results['form']})" if results["form"] else ""
     shares = ", ".join(f"{name} {share:.1%}" for name, share in explained.items())
     return [
-        f"Dose {interval(dose['all'])} over {dose['all']['n']} matrices{form}; fit {results['evidence']:.3f}, edited "
-        f"from {_limit(results)}.",
+        f"Dose {interval(dose['all'])} over {dose['all']['n']} matrices{form}. Fit: {_fit(results)}.",
         f"Still written along it: {interval(left)} of what the base writes. The direction is the same (cosine at least "
         f"0.95) in {_rate(agreed)} of {agreed['n']} matrices.",
         f"What their change consists of: {shares}.",
@@ -106,8 +104,12 @@ def _row(kind: str, results: Mapping[str, Any]) -> list[str]:
     return [kind, count, f"{size:.2%}", f"{rank:.0f}", dose, f"{fit:.3f}", f"{left:.1%}" if dose else ""]
 
 
-def _limit(results: Mapping[str, Any]) -> str:
-    return f"{results['threshold']:.2f}"
+def _fit(results: Mapping[str, Any]) -> str:
+    limits = results["limits"]
+    return (
+        f"{results['fit']:.3f} of all writers together (edited from {limits['together']:.2f}), "
+        f"{results['fit_alone']:.3f} of the best alone (from {limits['alone']:.2f})"
+    )
 
 
 def _rate(score: Mapping[str, Any]) -> str:

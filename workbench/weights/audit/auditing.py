@@ -13,20 +13,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.directions import Direction
+from workbench.directions import Direction, orthonormal
 from workbench.errors import DirectionError
 from workbench.runs import track
 from workbench.statistics import mean_score
 from workbench.weights.audit.additions import Shift, bias_shifts, embedding_shift, one_added
+from workbench.weights.audit.calibration import calibration
 from workbench.weights.audit.comparing import Compared, compare
+from workbench.weights.audit.finding import Found, find_edits
 from workbench.weights.audit.forms import form_of
 from workbench.weights.audit.lowrank import low_ranks
 from workbench.weights.audit.notes import notes_of
 from workbench.weights.audit.pairing import Opened, open_both
 from workbench.weights.audit.report import Audit, Likeness, chance, dose_of, matrices_of, tensors_of
 from workbench.weights.audit.spectra import Pool
-from workbench.weights.audit.tracing import Sums, Trace, seen_through, traces
-from workbench.weights.audit.verdict import Found, calibration, find_edits, verdict_of
+from workbench.weights.audit.tracing import Seen, Trace, traces, traces_along
+from workbench.weights.audit.verdict import verdict_of
 
 
 def audit_weights(suspect: str, base: str, *, direction: Direction | None = None) -> Audit:
@@ -38,23 +40,24 @@ def audit_weights(suspect: str, base: str, *, direction: Direction | None = None
     opened = open_both(suspect, base)
     _require_width(direction, opened)
     swept = _sweep(opened)
-    found = find_edits(swept.changed, swept.traces, swept.basis, calibration().threshold)
+    found = find_edits(swept.changed, swept.traces, swept.basis, calibration().limits)
     shifts = list(_shifts(opened, swept))
-    added = None if found.count else one_added(swept.compared, shifts)
-    units = found.units() if added is None else added[None]
-    edited = found.count > 0 or added is not None
-    ranks = () if edited else low_ranks([one.pair for one in swept.compared if one.changed and one.is_matrix])
-    matrices = matrices_of(swept.changed, found, swept.traces)
+    added = None if len(found.units) else one_added(swept.compared, shifts)
+    units = found.units if added is None else added[None]
+    others = [one.pair for one in swept.compared if one.changed and one.is_matrix]
+    ranks = () if len(units) else low_ranks(others)
+    matrices = matrices_of(swept.changed, found)
     dose = dose_of(matrices)
     return Audit(
         suspect=opened.suspect.name,
         base=opened.base.name,
-        verdict=verdict_of(swept.compared, found, added is not None, ranks),
-        ranks=ranks,
-        evidence=found.evidence,
+        verdict=verdict_of(swept.compared, len(units), ranks),
+        fit=found.together,
+        fit_alone=found.alone,
         calibration=calibration(),
         directions=units,
         form=_form(swept.changed, found),
+        ranks=ranks,
         added={one.writer: far for one in shifts if len(units) and (far := one.along(units[0], dose))},
         likeness=_likeness(direction, units, swept.changed),
         tensors=tensors_of(swept.compared),
@@ -70,7 +73,7 @@ class _Swept:
     compared: list[Compared]
     changed: list[Compared]
     basis: Float[Tensor, "d_model k"]
-    seen: list[Sums]
+    seen: list[Seen]
     traces: list[Trace]
 
 
@@ -81,9 +84,8 @@ def _sweep(opened: Opened) -> _Swept:
     if not changed:
         return _Swept(compared, [], torch.zeros(opened.d_model, 0), [], [])
     basis = pool.leading()
-    seen = [seen_through(one.pair, basis) for one in track(changed, "Tracing the change")]
-    found = traces(seen, [one.whole for one in changed], [one.centred for one in changed])
-    return _Swept(compared, changed, basis, seen, found)
+    seen = [one.through(basis) for one in track(changed, "Tracing the change")]
+    return _Swept(compared, changed, basis, seen, traces(seen))
 
 
 def _shifts(opened: Opened, swept: _Swept) -> list[Shift]:
@@ -91,16 +93,16 @@ def _shifts(opened: Opened, swept: _Swept) -> list[Shift]:
     embeddings = [(one, seen) for one, seen in zip(swept.changed, swept.seen, strict=True) if one.centred]
     return [
         *bias_shifts(swept.compared, biases),
-        *(embedding_shift(one, seen, swept.basis) for one, seen in embeddings),
+        *(embedding_shift(one, seen.sums, swept.basis) for one, seen in embeddings),
     ]
 
 
 def _form(changed: list[Compared], found: Found) -> str:
-    if found.count != 1 or not found.traces:
+    if len(found.units) != 1:
         return ""
     only = found.traces[0]
     shown = zip(changed, only.doses, only.fits, strict=True)
-    return form_of([(one, dose) for one, dose, fit in shown if found.is_edit(dose, fit)], found.units()[0])
+    return form_of([(one, dose) for one, dose, fit in shown if found.is_edit(dose, fit)], found.units[0])
 
 
 def _likeness(direction: Direction | None, units: Tensor, changed: list[Compared]) -> Likeness | None:
@@ -108,11 +110,9 @@ def _likeness(direction: Direction | None, units: Tensor, changed: list[Compared
     if direction is None:
         return None
     unit = direction.unit.float().cpu()
-    cosine = float((units @ unit).norm()) if len(units) else None
-    seen = [seen_through(one.pair, unit[:, None]) for one in changed]
-    found = traces(seen, [one.whole for one in changed], [one.centred for one in changed]) if changed else []
-    doses = found[0].doses if found else ()
-    dose = mean_score("dose along it", doses) if doses else None
+    cosine = float((orthonormal(units) @ unit).norm()) if len(units) else None
+    shown = traces_along([one.through(unit[:, None]) for one in changed]) if changed else []
+    dose = mean_score("dose along it", shown[0].doses) if shown else None
     return Likeness(repr(direction), cosine, chance(len(unit), max(len(units), 1)), dose)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from workbench.weights.audit.pairing import Part
 from workbench.weights.audit.reading import FLOATS, Pair
 from workbench.weights.audit.spectra import Difference, Pool, difference, equal
-from workbench.weights.audit.tracing import Trace, best, seen_through, traces
+from workbench.weights.audit.tracing import Seen, Trace, best, seen_through, traces
 
 _OWN = 8  # directions of one matrix that its own trace is looked for in
 _EACH = 16  # columns that one of them takes: fewer, and anything fits
@@ -50,6 +50,10 @@ class Compared:
         """Whether a constant may have been added to each of its columns: they are tokens."""
         return self.part.writer is not None and self.part.writer.component in ("embed", "pos_embed")
 
+    def through(self, basis: Float[Tensor, "d_model k"]) -> Seen:
+        """How a changed writer is seen through the columns of a basis."""
+        return Seen(seen_through(self.pair, basis), self.whole, self.centred)
+
 
 def compare(part: Part, pool: Pool) -> Compared:
     """Compare one tensor of both; a writer joins the pool. Raises ModelError where a number is not finite."""
@@ -73,5 +77,5 @@ def _with_own(compared: Compared) -> Compared:
     whole = compared.whole
     assert whole.vectors is not None
     basis = whole.vectors[:, : max(1, min(_OWN, whole.columns // _EACH))]
-    found = best(traces([seen_through(compared.pair, basis)], [whole], [compared.centred]))
+    found = best(traces([compared.through(basis)]))
     return replace(compared, own=found, direction=basis @ found.along.float())

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from workbench.runs import track
 from workbench.weights.audit.reading import FLOATS, Pair
-from workbench.weights.audit.spectra import eigen
+from workbench.weights.audit.spectra import COARSER, eigen, holds
 
 _MOST, _ALWAYS = 1 / 6, 8  # of the smaller side; ranks that are low in any matrix
 _LOOKED_AT, _MOSTLY = 12, 0.7  # matrices, and the share of them that has to have a low rank
@@ -34,7 +34,8 @@ def explained_rank(pair: Pair) -> int | None:
     """The least rank that explains the change of a matrix, rounding aside; None where no low rank does."""
     before, after = next(pair.blocks())
     before, after = before[:, :_COLUMNS], after[:, :_COLUMNS]
-    dtype = max((FLOATS[entry.dtype] for entry in pair.entries), key=lambda one: torch.finfo(one).eps)
+    known = [FLOATS[entry.dtype] for entry in pair.entries] + [one for one in COARSER if holds(one, after)]
+    dtype = max(known, key=lambda one: torch.finfo(one).eps)
     change = after - before
     if not change.any():
         return None

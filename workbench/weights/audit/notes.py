@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from workbench.directions import Direction
 from workbench.weights.audit.comparing import Compared
+from workbench.weights.audit.finding import Found
 from workbench.weights.audit.pairing import Opened
-from workbench.weights.audit.verdict import Found
 
 
 def notes_of(opened: Opened, compared: Sequence[Compared], found: Found, direction: Direction | None) -> Iterator[str]:
@@ -41,7 +41,9 @@ def _others(compared: Sequence[Compared], found: Found) -> Iterator[str]:
     changed = [one for one in others if one.changed]
     if not changed:
         return
-    beside = " It was trained too, before or after the edit." if found.count and len(changed) > len(others) / 2 else ""
+    beside = (
+        " It was trained too, before or after the edit." if len(found.units) and len(changed) > len(others) / 2 else ""
+    )
     yield f"{len(changed)} of {len(others)} tensors that do not write to the stream changed.{beside}"
 
 

@@ -128,7 +128,7 @@ def _files(folder: Path) -> list[Path]:
     if not (folder / _INDEX).exists():
         return sorted(folder.glob("*.safetensors"))
     names = sorted(set(_index(folder).values()))
-    if lacking := [name for name in names if  not (folder / name).is_file()]:
+    if lacking := [name for name in names if Path(name).name != name or not (folder / name).is_file()]:
         raise ModelError(f"{folder} lacks {lacking[0]}, which its index names; fetch it again.")
     return [folder / name for name in names]
 

@@ -8,9 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.statistics import Score, mean_score, rate_score
+from workbench.weights.audit.calibration import Calibration
 from workbench.weights.audit.comparing import Compared
-from workbench.weights.audit.tracing import Trace, best
-from workbench.weights.audit.verdict import AGREE, Calibration, Found, agreement
+from workbench.weights.audit.finding import AGREE, Found
+from workbench.weights.audit.tracing import Trace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +67,8 @@ class Audit:
     suspect: str
     base: str
     verdict: str
-    evidence: float  # the best fit there is
+    fit: float  # the best of an edit of all changed writers together
+    fit_alone: float  # the best of one of them
     calibration: Calibration
     directions: Float[Tensor, "n d_model"]
     form: str  # of an edit along one direction
@@ -129,8 +131,9 @@ class Audit:
     def to_json(self) -> dict[str, Any]:
         """Everything but the vectors."""
         return {
-            "suspect": self.suspect, "base": self.base, "verdict": self.verdict, "evidence": self.evidence,
-            "threshold": self.calibration.threshold, "false_positives": _plain(self.false_positives),
+            "suspect": self.suspect, "base": self.base, "verdict": self.verdict, "fit": self.fit,
+            "fit_alone": self.fit_alone, "limits": self.calibration.limits.model_dump(),
+            "false_positives": _plain(self.false_positives),
             "detections": _plain(self.detections), "directions": len(self.directions), "form": self.form,
             "ranks": list(self.ranks), "doses": _plain(self.doses), "left": _plain(self.left),
             "agreement": _plain(self.agreement), "explained": self.explained, "added": self.added,
@@ -168,27 +171,20 @@ def tensors_of(compared: Sequence[Compared]) -> tuple[TensorChange, ...]:
     )  # fmt: skip
 
 
-def matrices_of(changed: Sequence[Compared], found: Found, every: Sequence[Trace]) -> tuple[MatrixChange, ...]:
+def matrices_of(changed: Sequence[Compared], found: Found) -> tuple[MatrixChange, ...]:
     """The table of the writers that changed."""
-    if not changed:
-        return ()
-    shown = found.traces[0] if found.traces else best(every)
-    return tuple(_matrix(one, index, shown, found) for index, one in enumerate(changed))
+    shown = [(one, index, found.shown(index)) for index, one in enumerate(changed)]
+    return tuple(_matrix(one, index, trace, found) for one, index, trace in shown if trace is not None)
 
 
 def _matrix(one: Compared, index: int, shown: Trace, found: Found) -> MatrixChange:
-    """A matrix by the common direction; by its own where that is another one."""
-    if one in found.apart and one.own is not None:
-        shown, index, agrees = one.own, 0, 0.0
-    else:
-        agrees = agreement(one, found.basis)
     dose, fit, writer = shown.doses[index], shown.fits[index], one.part.writer
     assert writer is not None
     explained = min(shown.shares[index] * one.whole.old / one.whole.energy, 1.0)
     rounding = min(one.whole.rounding / one.whole.energy, 1.0 - explained)
     return MatrixChange(
         one.part.name, writer.component, writer.layer, one.whole.size, one.whole.rank or 0, dose, fit,
-        shown.left[index], agrees, found.count > 0 and found.is_edit(dose, fit), explained, rounding,
+        shown.left[index], found.agreement(one), found.is_edit(dose, fit), explained, rounding,
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ KEPT = 16  # leading directions of a matrix that are kept
 _SHARE = 0.99  # of the energy above the floor, that the rank explains
 _SLACK = 1.5  # rounded numbers are not quite spread evenly over their step
 _SMALL = 2048  # rows; larger matrices gain more from threads than they lose by waiting for them
-_COARSER = (torch.bfloat16, torch.float16)
+COARSER = (torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +98,10 @@ class _Sums:
         self.steps: Tensor = torch.zeros(())
         self.gram: Tensor | None = None
         self.own = [FLOATS[entry.dtype] for entry in pair.entries]
+        # Below it the steps of a dtype shrink no more, those of float16 while its numbers are not yet small.
+        self.least = max(torch.finfo(one).smallest_normal for one in (*self.own, torch.float32))
         # The coarser dtypes that hold all numbers of a side: those that a file was cast from.
-        self.held = [{one for one in _COARSER if torch.finfo(one).eps > torch.finfo(own).eps} for own in self.own]
+        self.held = [{one for one in COARSER if torch.finfo(one).eps > torch.finfo(own).eps} for own in self.own]
 
     def add(self, before: Tensor, after: Tensor, spectrum: bool) -> None:
         change = after - before
@@ -113,13 +115,14 @@ class _Sums:
         self.count += change.numel()
         self.columns += change.shape[1]
         step = binade(before)
-        larger = torch.maximum(step, binade(after)).clamp_min(torch.finfo(torch.float32).tiny)
-        self.worst = max(self.worst, float((change.abs() / larger).max()) if change.numel() else 0.0)
+        # What was rounded is in the same binade as its rounding, or one below.
+        smaller = torch.minimum(step, binade(after)).clamp_min(self.least)
+        self.worst = max(self.worst, float((change.abs() / smaller).max()) if change.numel() else 0.0)
         noise = step.square()
         self.every += float(noise.sum(dtype=torch.float64))
         self.steps = self.steps + (noise * differs).sum(dim=1).double()
         for numbers, held in zip((before, after), self.held, strict=True):
-            held -= {dtype for dtype in held if not torch.equal(numbers.to(dtype).float(), numbers)}
+            held -= {dtype for dtype in held if not holds(dtype, numbers)}
         if spectrum:
             gram = (change @ change.T).double()
             self.gram = gram if self.gram is None else self.gram + gram
@@ -130,12 +133,16 @@ class _Sums:
 
     def result(self) -> tuple[Difference, Tensor]:
         """The difference without its spectrum, and what rounding leaves in each row."""
-        dtypes = [one for own, held in zip(self.own, self.held, strict=True) for one in (own, *held)]
-        eps = max(torch.finfo(dtype).eps for dtype in dtypes)
+        eps = max(torch.finfo(one).eps for one in (*self.own, *self.held[0], *self.held[1]))
         floor = eps**2 / 12 * self.steps
         share, explained = self.differ / max(self.count, 1), min(eps**2 / 12 * self.every, self.energy)
         rounded = self.worst <= eps / 2
         return Difference(self.old, self.inner, self.energy, share, self.columns, rounded, explained), floor
+
+
+def holds(dtype: torch.dtype, numbers: Float[Tensor, "*shape"]) -> bool:
+    """Whether a dtype has all of these numbers."""
+    return torch.equal(numbers.to(dtype).float(), numbers)
 
 
 def binade(numbers: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -3,10 +3,13 @@
 Orthogonalising makes W' = (I - T) W with T = s r r^T for every matrix that writes to the stream; no finetune does. So
 with Q, an orthonormal basis of the few directions that changed most, y = Q^T W and z = Q^T D of every matrix:
 
-    1. What shrank or grew as a whole is taken out: z + c y, where -c W is the best fit of D outside Q.
-    2. In each matrix z is regressed on y. What that explains of z z^T is E = z y^T (y y^T)^-1 y z^T, of an edit
-       s^2 |r^T W|^2 r r^T, whatever its dose.
-    3. The eigenvectors of sum E / |W|^2 are candidates r. Along each, a matrix has its dose and its fit
+    1. What shrank or grew as a whole comes first: with -c W the best fit of D outside Q, z becomes z + c y, and y what
+       was left to be edited, (1 - c) y.
+    2. Candidates r are eigenvectors of two k x k matrices, of which an edit makes the first s r r^T if its dose is the
+       same everywhere, and the second a multiple of r r^T whatever the doses:
+           the symmetric part of -(sum z y^T / |W|^2) (sum y y^T / |W|^2)^-1, the map that explains all changes best
+           sum E / |W|^2, where E = z y^T (y y^T)^-1 y z^T is what a map of its own explains of each matrix' change
+    3. Along each, a matrix has its dose and its fit
 
            s = -<r^T D, r^T W> / |r^T W|^2        fit = s^2 |r^T W|^2 / |r^T D|^2
 
@@ -18,7 +21,7 @@ kind, W' = W - s r (r^T W - o), has the same mark, and s o is what was added.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import einsum
@@ -30,6 +33,8 @@ from workbench.weights.audit.spectra import Difference
 
 LEAST_DOSE = 0.05  # below it nothing is called an edit
 _NOTHING = 1e-300
+_HALF = 0.5  # a matrix that shrank by more is another one
+_APART = 0.5  # cosine below which two candidates are two
 _OUTSIDE = 1e-6  # of |W|^2, below which a basis leaves nothing to judge a shrink by
 
 
@@ -44,8 +49,9 @@ class Sums:
     mean_change: Float[Tensor, " k"]
     columns: int
 
-    def within(self, part: slice) -> "Sums":
-        """The same through some of the basis."""
+    def within(self, index: int) -> "Sums":
+        """The same through one direction of the basis."""
+        part = slice(index, index + 1)
         old, cross, new = (each[part, part] for each in (self.old, self.cross, self.new))
         return Sums(old, cross, new, self.mean_old[part], self.mean_change[part], self.columns)
 
@@ -56,12 +62,14 @@ class Sums:
         return Sums(old, cross, self.new - n * torch.outer(z, z), y, z, n)
 
     def without_shrink(self, whole: Difference) -> "Sums":
-        """The same after what the matrix shrank by as a whole is put back."""
+        """The same of what the matrix was after it shrank as a whole."""
         outside = whole.old - float(self.old.trace())
         shrink = (float(self.cross.trace()) - whole.inner) / outside if outside > _OUTSIDE * whole.old else 0.0
+        kept = 1.0 - shrink if abs(shrink) < _HALF else 1.0
+        cross = kept * (self.cross + shrink * self.old)
         new = self.new + shrink * (self.cross + self.cross.T) + shrink**2 * self.old
         mean = self.mean_change + shrink * self.mean_old
-        return Sums(self.old, self.cross + shrink * self.old, new, self.mean_old, mean, self.columns)
+        return Sums(kept**2 * self.old, cross, new, kept * self.mean_old, mean, self.columns)
 
 
 def seen_through(pair: Pair, basis: Float[Tensor, "d_model k"]) -> Sums:
@@ -98,14 +106,56 @@ class Trace:
         return sum(s * fit for s, fit in zip(self.doses, self.fits, strict=True)) / total if total else 0.0
 
 
-def traces(seen: Sequence[Sums], wholes: Sequence[Difference], centred: Sequence[bool]) -> list[Trace]:
-    """All candidates, those that fit best first; `centred` says of which matrices the means are taken out."""
-    apart = [one.without_shrink(whole) for one, whole in zip(seen, wholes, strict=True)]
-    freed = [one.centred() if middle else one for one, middle in zip(apart, centred, strict=True)]
-    sizes = torch.tensor([whole.old for whole in wholes], dtype=torch.float64)
-    _, vectors = torch.linalg.eigh(explained_energy(freed, sizes))
-    every = [trace(vectors[:, index], freed, seen, sizes) for index in range(vectors.shape[1])]
-    return sorted(every, key=lambda one: -one.fit)
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A changed matrix seen through a basis, beside all of its change; `centred` where its means are taken out."""
+
+    sums: Sums
+    whole: Difference
+    centred: bool
+
+
+def traces(seen: Sequence[Seen]) -> list[Trace]:
+    """All candidates, those that fit best first."""
+    views = _Views.of(seen)
+    found = stream_map(views.freed, views.sizes)
+    every = [
+        _trace(along, views)
+        for matrix in ((found + found.T) / 2, explained_energy(views.freed, views.sizes))
+        for along in torch.linalg.eigh(matrix).eigenvectors.T
+    ]
+    return _distinct(sorted(every, key=lambda one: -one.fit))
+
+
+def traces_along(seen: Sequence[Seen]) -> list[Trace]:
+    """What is seen along each direction of the basis itself."""
+    alone = [[replace(one, sums=one.sums.within(index)) for one in seen] for index in range(len(seen[0].sums.old))]
+    return [_trace(torch.ones(1).double(), _Views.of(each)) for each in alone]
+
+
+@dataclass(frozen=True, eq=False)
+class _Views:
+    """The same matrices as they are seen, without what they shrank by, and without their means too."""
+
+    raw: list[Sums]
+    apart: list[Sums]
+    freed: list[Sums]
+    sizes: Float[Tensor, " n"]  # |W|^2
+
+    @classmethod
+    def of(cls, seen: Sequence[Seen]) -> "_Views":
+        apart = [one.sums.without_shrink(one.whole) for one in seen]
+        freed = [sums.centred() if one.centred else sums for one, sums in zip(seen, apart, strict=True)]
+        return cls([one.sums for one in seen], apart, freed, torch.tensor([one.whole.old for one in seen]).double())
+
+
+def _distinct(found: Sequence[Trace]) -> list[Trace]:
+    """Those that are not nearly another one that fits better."""
+    kept: list[Trace] = []
+    for one in found:
+        if all(abs(float(one.along @ other.along)) < _APART for other in kept):
+            kept.append(one)
+    return kept
 
 
 def best(found: Sequence[Trace]) -> Trace:
@@ -113,22 +163,30 @@ def best(found: Sequence[Trace]) -> Trace:
     return next((one for one in found if abs(one.dose) >= LEAST_DOSE), found[0])
 
 
+def stream_map(seen: Sequence[Sums], sizes: Float[Tensor, " n"]) -> Float[Tensor, "k k"]:
+    """The one map of y that explains most of the changes."""
+    old, cross, _ = (einsum(torch.stack(part), 1 / sizes, "n i j, n -> i j") for part in _parts(seen))
+    found: Tensor = -cross @ torch.linalg.pinv(old, hermitian=True)
+    return found
+
+
 def explained_energy(seen: Sequence[Sums], sizes: Float[Tensor, " n"]) -> Float[Tensor, "k k"]:
-    """What of D D^T, within the basis, a linear map of y explains, added up over the matrices."""
+    """What of z z^T a map of y explains, a map of its own in each matrix."""
     parts = [one.cross @ torch.linalg.pinv(one.old, hermitian=True) @ one.cross.T for one in seen]
     return einsum(torch.stack(parts), 1 / sizes, "n i j, n -> i j")
 
 
-def trace(along: Float[Tensor, " k"], seen: Sequence[Sums], raw: Sequence[Sums], sizes: Float[Tensor, " n"]) -> Trace:
-    """What every matrix shows along one direction; `raw` is what is seen before shrinks are put back."""
-    old, cross, new = (_along(along, part) for part in _parts(seen))
-    was, moved, now = (_along(along, part) for part in _parts(raw))
+def _trace(along: Float[Tensor, " k"], views: _Views) -> Trace:
+    """What every matrix shows along one direction."""
+    was, moved, now = (_along(along, part) for part in _parts(views.raw))
+    old, cross, new = (_along(along, part) for part in _parts(views.freed))
     doses = -cross / old.clamp_min(_NOTHING)
     explained = doses.square() * old
     fits = (explained / new.clamp_min(_NOTHING)).clamp(max=1.0)
     left = ((was + 2 * moved + now) / was.clamp_min(_NOTHING)).clamp_min(0.0).sqrt()
-    fit = float((explained / sizes).sum() / (new / sizes).sum().clamp_min(_NOTHING))
-    lists = [tuple(each.tolist()) for each in (doses, fits, left, doses.square() * was / sizes)]
+    fit = float((explained / views.sizes).sum() / (new / views.sizes).sum().clamp_min(_NOTHING))
+    shares = doses.square() * _along(along, _parts(views.apart)[0]) / views.sizes
+    lists = [tuple(each.tolist()) for each in (doses, fits, left, shares)]
     return Trace(along, lists[0], lists[1], lists[2], lists[3], min(fit, 1.0))
 
 

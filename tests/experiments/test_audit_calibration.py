@@ -50,7 +50,7 @@ def test_the_stored_result_is_what_the_verdict_reads() -> None:
     assert stored["limits"] == calibration().limits.model_dump()
     assert stored["chosen_on"]["hits"] == 0
     assert 0.5 < stored["limits"]["together"] < stored["limits"]["alone"] < 1.0
-    assert len(stored["worst"]) >= len(f.OF_TINY)
+    assert len(stored["worst"]) == len(f.OF_TINY) + len(f.OF_REAL)
 
 
 @pytest.mark.parametrize("name", ["8 bits and back", "adamw, 2 steps", "adapter, rank 4", "embedding alone"])

@@ -1,6 +1,7 @@
 """The audit of a checkpoint: planted edits are found, measured and shown."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from torch.nn.functional import normalize
 from tests.conftest import ARCHITECTURES, random_direction
 from tests.weights.checkpoints import (
     FILE,
+    Tensors,
     ablated,
     adapter,
     copied,
@@ -104,6 +106,30 @@ def test_an_edit_under_a_large_adapter_is_found_where_it_is_bare(tiny_folders: d
     assert audit.doses["embed"].value == pytest.approx(0.25, abs=0.001)
 
 
+def test_one_direction_that_several_matrices_show_alone_is_one(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
+    base, unit = tiny_folders["llama"], unit_of()
+
+    def adapt_attention(tensors: Tensors) -> None:
+        others = {name: tensor for name, tensor in tensors.items() if "self_attn" not in name}
+        adapter(4, 1.0)(tensors)
+        tensors.update(others)
+
+    adapted = copied(base, tmp_path / "a", adapt_attention)
+    audit = audit_weights(edited(Path(adapted), tmp_path / "s", lambda _: ablated(unit, 0.25)), str(base))
+    assert audit.fit < audit.calibration.limits.together
+    assert (audit.verdict, len(audit.directions)) == (ONE, 1)
+    assert {one.component for one in audit.matrices if one.edited} == {"embed", "mlp_out"}
+
+
+def test_a_reflection_is_an_edit_of_dose_two_whose_form_nothing_tells(
+    tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    base, unit = tiny_folders["llama"], unit_of()
+    audit = audit_weights(edited(base, tmp_path / "s", lambda _: ablated(unit, 2.0)), str(base))
+    assert (audit.verdict, audit.form) == (ONE, "")
+    assert audit.doses["all"].value == pytest.approx(2.0, abs=0.001)
+
+
 def test_noise_on_a_common_edit_makes_no_direction_of_its_own(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
     base, unit = tiny_folders["gemma3"], unit_of()
     suspect = copied(Path(edited(base, tmp_path / "e", lambda _: ablated(unit, 0.5))), tmp_path / "s", noise(0.1))
@@ -195,6 +221,9 @@ def test_what_was_found_stands_beside_a_direction_and_chance(
     assert same.cosine == pytest.approx(1.0, abs=1e-4)
     assert same.dose.value == pytest.approx(0.5, abs=0.001)
     assert apart.cosine == pytest.approx(abs(float(mine.unit @ other.unit)), abs=1e-3)
+    assert not any("was found in" in note for note in audit_weights(suspect, str(base), direction=mine).notes)
+    stray = replace(mine, model_digest="another")
+    assert any("was found in" in note for note in audit_weights(suspect, str(base), direction=stray).notes)
     assert same.chance == apart.chance == pytest.approx(chance(32, 1))
 
 

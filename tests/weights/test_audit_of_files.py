@@ -16,6 +16,7 @@ from tests.weights.checkpoints import (
     ablated,
     copied,
     edited,
+    in_bfloat16,
     noise,
     shards,
     unit_of,
@@ -133,6 +134,22 @@ def test_an_embedding_that_was_given_tokens_is_compared_where_both_have_it(
         "model.embed_tokens.weight",
         "lm_head.weight",
     }
+
+
+def test_other_dtypes_are_told_and_folders_of_one_name_told_apart(
+    tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    base, unit = tiny_folders["llama"], unit_of()
+    suspect = in_bfloat16(Path(edited(base, tmp_path / "e", lambda _: ablated(unit, 0.5))), tmp_path / "s")
+    audit = audit_weights(str(suspect), str(base))
+    assert audit.verdict == ONE
+    assert "The suspect is in bfloat16 and the base in float32." in audit.notes
+    for side in ("one", "other"):
+        shutil.copytree(base, tmp_path / side / "model")
+    file = tmp_path / "one" / "model" / FILE
+    save_file({name: tensor for name, tensor in load_file(file).items() if "q_proj" not in name}, file)
+    with pytest.raises(ModelError, match=r"one/model is no version of .*other/model"):
+        audit_weights(str(tmp_path / "one" / "model"), str(tmp_path / "other" / "model"))
 
 
 def test_another_model_is_one_error(tiny_folders: dict[str, Path]) -> None:

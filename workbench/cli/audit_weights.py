@@ -42,8 +42,9 @@ def audit_tables(results: Mapping[str, Any]) -> list[Any]:
     tensors = results["tensors"]
     changed = sum(one["status"] == "changed" for one in tensors)
     head = f"{results['suspect']}: {results['verdict']}. {changed} of {len(tensors)} tensors changed."
-    rates = ", ".join(f"{_rate(score)} of {score['n']} ({kind})" for kind, score in results["false_positives"].items())
-    wrong = f"Unedited checkpoints that are called edited: {rates}; 95 % intervals."
+    wrong = f"Unedited checkpoints that are called edited: {_rates(results['false_positives'])}; 95 % intervals."
+    if not results["directions"]:
+        wrong += f" Edited ones that are found: {_rates(results['detections'])}."
     rows = [row for kind in _KINDS if (row := _row(kind, results))]
     columns = ("writes", "matrices changed", "change", "rank", "dose", "fit", "still written")
     shown = [table(f"What writes to the stream, against {results['base']} (medians)", columns, rows)]
@@ -63,7 +64,7 @@ def _said(results: Mapping[str, Any]) -> list[str]:
     if results["verdict"] == "unchanged":
         return found
     if not results["doses"]:
-        found.append(f"Fit of an edit along a direction: {_fit(results)}.")
+        found.append(f"Best fit of an edit of a dose of at least 0.05: {_fit(results)}.")
     if (likeness := results["likeness"]) is not None:
         found.append(_likeness(likeness))
     return found
@@ -110,6 +111,10 @@ def _fit(results: Mapping[str, Any]) -> str:
         f"{results['fit']:.3f} of all writers together (edited from {limits['together']:.2f}), "
         f"{results['fit_alone']:.3f} of the best alone (from {limits['alone']:.2f})"
     )
+
+
+def _rates(scores: Mapping[str, Any]) -> str:
+    return ", ".join(f"{_rate(score)} of {score['n']} ({kind})" for kind, score in scores.items())
 
 
 def _rate(score: Mapping[str, Any]) -> str:

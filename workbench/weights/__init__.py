@@ -1,6 +1,7 @@
 """Changing the model for good: edits of its matrices, forms of export, and what was done to a checkpoint."""
 
 from workbench.weights.applying import Applied, apply_weights, edited
+from workbench.weights.audit import Audit, audit_weights
 from workbench.weights.certificate import Certificate
 from workbench.weights.compiling import Compiled, compile_recipe
 from workbench.weights.control_vector import ControlVector
@@ -14,6 +15,7 @@ from workbench.weights.imports import Imported, import_from, import_recipe
 
 __all__ = [
     "Applied",
+    "Audit",
     "Certificate",
     "Compiled",
     "ControlVector",
@@ -25,6 +27,7 @@ __all__ = [
     "PreserveRows",
     "WeightEdit",
     "apply_weights",
+    "audit_weights",
     "compile_recipe",
     "edited",
     "export_model",

@@ -26,6 +26,8 @@ def no_op(subject: Subject, edit: str) -> None:
     for recipe in [*nothing, *windows]:
         with steered(subject, recipe):
             assert same_bits(logits_of(subject), plain), f"{recipe} changed bits"
+    with edited(subject, nothing[1]):
+        assert same_bits(logits_of(subject), plain), f"{nothing[1]}, written into the weights, changed bits"
     assert tokens_of(generate(subject, PROMPTS, max_new_tokens=6)) == tokens_of(
         generate(subject, PROMPTS, Recipe(), max_new_tokens=6)
     )
@@ -124,8 +126,15 @@ def other_form(subject: Subject, edit: str) -> None:
 
 
 def write_side(subject: Subject, edit: str) -> None:
-    """9. After an edit that takes a direction away, no matrix writes along it, as the writers' own hooks see."""
+    """9. After an edit that takes a direction away, no matrix writes along it, as the writers' own hooks see.
+
+    Where a norm follows the writer this would not clear the stream: it is refused, with the reason.
+    """
     recipe = an_edit(edit, subject).at(PLACES)
+    if writers(subject)[-1].norm_follows:
+        with pytest.raises(RecipeError, match="normalised before it reaches the stream"):
+            compile_recipe(subject, recipe)
+        return
     with edited(subject, recipe):
         for writer, change in compile_recipe(subject, recipe).maps.items():
             if writer.component != "pos_embed":

@@ -114,8 +114,7 @@ def test_edited_weights_are_the_same_edit(tiny: Subject, edit: str) -> None:
 
 @pytest.mark.parametrize("edit", ["ablate", "ablate-subspace"])
 def test_the_write_side_is_clear(tiny: Subject, edit: str) -> None:
-    if tiny.name != "gemma3":  # whose weights are not edited (law 8 sees to that)
-        suite.write_side(tiny, edit)
+    suite.write_side(tiny, edit)
 
 
 @pytest.mark.parametrize("edit", EDITS)

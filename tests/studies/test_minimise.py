@@ -203,7 +203,9 @@ def test_where_a_norm_follows_the_writers_there_is_nothing_to_minimise(tiny_subj
         minimise(tiny_subjects["gemma3"], *sets(), settings=QUICK)
 
 
-@pytest.mark.parametrize("wrong", [{"budget": 0.0}, {"budget": float("nan")}, {"steps": 0}, {"trials": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"budget": 0.0}, {"budget": float("nan")}, {"steps": 0}, {"trials": -1}, {"margin": float("nan")}]
+)
 def test_settings_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         MinimiseSettings(**wrong)  # type: ignore[arg-type]

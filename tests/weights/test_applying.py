@@ -84,6 +84,15 @@ def test_only_an_edit_that_says_so_changes_by_the_maps_rank(llama: Subject, name
     assert (rank == 1) == edit.low_rank
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_an_edit_by_columns_is_the_same_a_few_columns_at_a_time(llama: Subject, name: str) -> None:
+    edit, change = weight_edits[name](), Ablate(random_direction(llama)).linear()
+    matrix = writers(llama)[2].matrix(llama).detach()
+    assert change is not None
+    apart = torch.cat([edit(part, change) for part in matrix.split(7, dim=1)], dim=1)
+    assert torch.allclose(apart, edit(matrix, change), atol=1e-6) == edit.by_column
+
+
 def test_a_tied_embedding_is_untied_and_tied_again(tiny_subjects: dict[str, Subject]) -> None:
     subject = tiny_subjects["qwen2"]
     model = subject.bridge.original_model

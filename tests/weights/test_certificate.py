@@ -28,7 +28,6 @@ from workbench.weights.rows import LONGEST, certificate_prompts, certificate_row
 __all__ = ["in_this_process"]
 PROMPTS = Prompts.of(["Tell me a story.", "Why?"], name="two")
 # PEFT asks transformers for a name that transformers has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
 
 
 def certified(

@@ -255,20 +255,20 @@ class TestDamage:
     def test_a_truncated_file_is_named(self, subject: Subject) -> None:
         file = subject.folder / "model.safetensors"
         file.write_bytes(file.read_bytes()[:-1000])
-        self.refused(subject, "model.safetensors is damaged")
+        self.refused(subject, "model.safetensors is truncated or damaged")
 
     def test_an_index_that_points_elsewhere_is_refused(self, subject: Subject) -> None:
         (subject.folder / "model.safetensors").unlink()
         index = {"weight_map": {"model.embed_tokens.weight": "../../elsewhere.safetensors"}}
         (subject.folder / "model.safetensors.index.json").write_text(json.dumps(index))
-        self.refused(subject, "names no files beside it")
+        self.refused(subject, "lacks ../../elsewhere.safetensors, which its index names")
 
     def test_an_index_that_names_what_is_not_there_is_refused(self, subject: Subject, tmp_path: Path) -> None:
         sharded = written(HuggingFace(shard_bytes=20_000), subject, Recipe(), tmp_path / "sharded")
         sharded_subject = open_model(str(sharded), dtype="float32")
         (sharded / "model-00001-of-00007.safetensors").unlink(missing_ok=True)
         next(sharded.glob("model-00002*")).unlink()
-        self.refused(sharded_subject, "damaged or not there")
+        self.refused(sharded_subject, "which its index names")
 
     def test_an_edited_model_is_not_its_folder(self, llama: Subject) -> None:
         applied = apply_weights(llama, halved(llama))

@@ -91,8 +91,11 @@ def minimise_tables(results: Mapping[str, Any]) -> list[Any]:
     rows = [_row(point, front, number) for number, point in enumerate(front["points"])]
     title = f"The front on validation prompts (n={front['points'][0]['kl']['n']} harmless)"
     columns = ("step", "begin as a refusal", "refusal metric", "KL, first token", "")
-    reached = "within" if front["reached"] else "NOT within"
-    said = f"Chosen: step {front['chosen']}, {reached} the budget of {settings['budget']:g} nats and the refusals left."
+    asked = (
+        f"a refusal metric of at most {-settings['margin']:g}, at most {settings['most_refused']:.0%} of replies that "
+        f"begin as a refusal, and {settings['budget']:g} nats"
+    )
+    said = f"Chosen: step {front['chosen']}. {'It reaches' if front['reached'] else 'No point reaches'} {asked}."
     opinion = results["second_opinion"]
     more = []
     if opinion:

@@ -5,7 +5,7 @@ is not one of what it scores. Every tensor that is changed is kept as it was unt
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -69,13 +69,11 @@ class Applied:
     subject: Subject
     compiled: Compiled
     left: Mapping[str, float]  # what each writer still writes of what was taken away, as a share
-    _kept: list[tuple[nn.Module, str, nn.Parameter | None]] = field(default_factory=list)
+    _old: ExitStack = field(repr=False)
 
     def undo(self) -> None:
         """Put back every parameter as it was; done twice, it does nothing."""
-        while self._kept:
-            module, name, parameter = self._kept.pop()
-            setattr(module, name, parameter)
+        self._old.close()
 
 
 def apply_weights(subject: Subject, recipe: Recipe | Compiled, edit: WeightEdit | None = None) -> Applied:
@@ -88,14 +86,9 @@ def apply_weights(subject: Subject, recipe: Recipe | Compiled, edit: WeightEdit 
     how = edit or Orthogonalise()
     require_homes(subject, compiled)
     changed = replace(subject, name=f"{subject.name} (edited)", digest=f"{subject.digest}+{compiled.digest[:16]}")
-    applied = Applied(changed, compiled, {})
-    with subject.lock, torch.no_grad():
-        try:
-            applied.left = {str(w): _apply(subject, w, how.mapped(m), how, applied) for w, m in compiled.maps.items()}
-        except BaseException:
-            applied.undo()
-            raise
-    return applied
+    with subject.lock, torch.no_grad(), ExitStack() as old:
+        left = {str(w): _apply(subject, w, how.mapped(m), how, old) for w, m in compiled.maps.items()}
+        return Applied(changed, compiled, left, old.pop_all())  # what failed before is undone on the way out
 
 
 @contextmanager
@@ -118,21 +111,21 @@ def require_homes(subject: Subject, compiled: Compiled) -> None:
         )
 
 
-def _apply(subject: Subject, writer: Writer, change: LinearMap, how: WeightEdit, applied: Applied) -> float:
+def _apply(subject: Subject, writer: Writer, change: LinearMap, how: WeightEdit, old: ExitStack) -> float:
     """Edit one writer; returns what is left on its write side."""
-    module, old, axis = writer.module(subject), writer.matrix(subject), writer.live_axis(subject)
-    name = next(name for name, parameter in module.named_parameters(recurse=False) if parameter is old)
+    module, matrix, axis = writer.module(subject), writer.matrix(subject), writer.live_axis(subject)
+    name = next(name for name, parameter in module.named_parameters(recurse=False) if parameter is matrix)
     added = embedded_shift(writer, change)
-    new = nn.Parameter(edited_tensor(old.detach(), axis, change, how, added), requires_grad=old.requires_grad)
-    _replace(applied, module, name, new)
+    new = nn.Parameter(edited_tensor(matrix.detach(), axis, change, how, added), matrix.requires_grad)
+    _replace(old, module, name, new)
     bias = getattr(module, "bias", None)
     if isinstance(bias, nn.Parameter):
-        _replace(applied, module, "bias", nn.Parameter(edited_bias(bias.detach(), change), bias.requires_grad))
+        _replace(old, module, "bias", nn.Parameter(edited_bias(bias.detach(), change), bias.requires_grad))
     left = write_side(new.detach(), axis, change, added) if how.clears else 0.0
-    if left > allowed_left(old.dtype):
+    if left > allowed_left(matrix.dtype):
         raise ModelError(
             f"After the edit {writer} of {subject.name} still writes {left:.2g} of what was taken away (rounding "
-            f"explains {allowed_left(old.dtype):.2g}); the model is as it was."
+            f"explains {allowed_left(matrix.dtype):.2g}); the model is as it was."
         )
     return left
 
@@ -142,7 +135,7 @@ def embedded_shift(writer: Writer, change: LinearMap) -> Tensor | None:
     return change.shift if writer.component == "embed" and change.shifts else None
 
 
-def _replace(applied: Applied, module: nn.Module, name: str, new: nn.Parameter) -> None:
-    """Another parameter in the place of one; whoever is tied to the old one keeps it."""
-    applied._kept.append((module, name, getattr(module, name)))
+def _replace(old: ExitStack, module: nn.Module, name: str, new: nn.Parameter) -> None:
+    """Another parameter in the place of one, which `old` puts back; whoever is tied to it keeps it."""
+    old.callback(setattr, module, name, getattr(module, name))
     setattr(module, name, new)

@@ -4,35 +4,32 @@ Nothing is held but the shard that is being made. A name may lack the prefix of 
 checkpoints of a bare model do; transformers reads both, and so does `find`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from workbench.errors import ModelError
 from workbench.models import Subject
 from workbench.runs import read_json, track, write_json
+from workbench.weights.shards import INDEX, SINGLE, Entry, entries_of, opened
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _FLOATS = ("F64", "F32", "BF16", "F16")
 _BYTES = {"U8": 1, "I8": 1, "BOOL": 1, "I16": 2, "U16": 2, "I32": 4, "U32": 4, "I64": 8, "U64": 8}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model's folder: its configuration, and the file that holds each tensor."""
+    """A model's folder: its configuration, and where each tensor is."""
 
     folder: Path
     config: Mapping[str, Any]
-    files: Mapping[str, str]
+    entries: Mapping[str, Entry]
     prefix: str  # of the base model, "model" or "transformer"
 
     @classmethod
@@ -46,66 +43,31 @@ class Checkpoint:
         config = read_json(subject.folder / "config.json")
         if "quantization_config" in config:
             raise ModelError(f"{subject.folder} holds quantised weights, which cannot be edited; take an unquantised.")
-        return cls(subject.folder, config, _files(subject.folder), subject.bridge.original_model.base_model_prefix)
+        return cls(subject.folder, config, entries_of(subject.folder), subject.bridge.original_model.base_model_prefix)
 
     def find(self, name: str) -> str:
         """The name by which the folder keeps the tensor `name`. Raises ModelError where it has none."""
         bare = name.removeprefix(f"{self.prefix}.")
         for known in (name, bare, f"{self.prefix}.{name}"):
-            if known in self.files:
+            if known in self.entries:
                 return known
         raise ModelError(f"{self.folder} has no tensor {name}; its weights are kept in a way that is not known here.")
 
     def tensor(self, name: str) -> Tensor:
         """One tensor; what is not looked at is not read."""
-        with self._reading(self.files[name]) as file:
+        with opened(self.entries[name].file) as file:
             found = file.get_tensor(name)
             assert isinstance(found, Tensor)
             return found
 
     def size(self, name: str, dtype: torch.dtype) -> int:
         """The bytes of a tensor once it is of `dtype`. Raises ModelError where its numbers are not plain."""
-        kind, shape = self._shapes[name]
+        kind, shape = self.entries[name].dtype, self.entries[name].shape
         if kind in _FLOATS:
             return dtype.itemsize * prod(shape)
         if kind not in _BYTES:
             raise ModelError(f"{name} in {self.folder} is of {kind}, which is quantised and cannot be edited.")
         return _BYTES[kind] * prod(shape)
-
-    @cached_property
-    def _shapes(self) -> dict[str, tuple[str, list[int]]]:
-        found: dict[str, tuple[str, list[int]]] = {}
-        for each in dict.fromkeys(self.files.values()):
-            with self._reading(each) as file:
-                slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-                found |= {name: (one.get_dtype(), one.get_shape()) for name, one in slices.items()}
-        if lacking := [name for name in self.files if name not in found]:
-            raise ModelError(f"{self.folder} lacks the tensor {lacking[0]}, which its index names; fetch it again.")
-        return found
-
-    @contextmanager
-    def _reading(self, file: str) -> Iterator[Any]:
-        try:
-            with safe_open(self.folder / file, framework="pt") as opened:
-                yield opened
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{self.folder / file} is damaged or not there ({error}); fetch it again.") from error
-
-
-def _files(folder: Path) -> dict[str, str]:
-    """The file of each tensor, as transformers would read the folder: the whole file, or what the index names."""
-    if (folder / SINGLE).is_file():
-        try:
-            with safe_open(folder / SINGLE, framework="pt") as file:
-                return dict.fromkeys(file.keys(), SINGLE)
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{folder / SINGLE} is damaged ({error}); fetch it again.") from error
-    if not (folder / INDEX).is_file():
-        raise ModelError(f"{folder} has neither {SINGLE} nor {INDEX}; give a folder that save_pretrained made.")
-    found = read_json(folder / INDEX).get("weight_map")
-    if not isinstance(found, dict) or not all(Path(str(file)).name == file for file in found.values()):
-        raise ModelError(f"{folder / INDEX} names no files beside it; fetch it again.")
-    return found
 
 
 @dataclass(frozen=True)

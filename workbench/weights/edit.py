@@ -21,12 +21,14 @@ class WeightEdit(ABC):
 
     `exact` says that the edited matrix writes what a hook would have made of the old one's output; `low_rank` that the
     change is of the map's rank, so that an adapter can hold it; `clears` that what the map takes away whole is gone
-    from the matrix's columns (law 9).
+    from the matrix's columns (law 9); `by_column` that each column is edited without a look at the others, so that a
+    large matrix need not be held in float32 at once.
     """
 
     exact: ClassVar[bool] = False
     low_rank: ClassVar[bool] = False
     clears: ClassVar[bool] = True
+    by_column: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, matrix: Float[Tensor, "d_model in"], change: LinearMap) -> Float[Tensor, "d_model in"]:

@@ -1,6 +1,7 @@
 """What decides the result of a minimisation, beside the model and the prompts."""
 
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any
 
 from workbench.errors import UsageError
@@ -35,8 +36,10 @@ class MinimiseSettings:
         for name, low in (least | {"trials": 0, "damage_weight": 0.0}).items():
             if not getattr(self, name) >= low:
                 raise UsageError(f"{name} is {getattr(self, name)}; give at least {low:g}.")
-        if not 0 < self.budget < float("inf"):
+        if not 0 < self.budget < inf:
             raise UsageError(f"The KL budget is {self.budget:g} nats; give a number above 0.")
+        if not 0 <= self.margin < inf:
+            raise UsageError(f"The margin is {self.margin:g}; give a number from 0 on.")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -14,7 +14,8 @@ from workbench.errors import ModelError
 from workbench.models import Writer, writers_of_folder
 from workbench.models.sources import Source, resolve
 from workbench.runs import read_json
-from workbench.weights.audit.reading import FLOATS, Entry, Pair, Stored
+from workbench.weights.audit.reading import FLOATS, Pair, Stored
+from workbench.weights.shards import Entry
 
 _PRECISIONS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _DEFAULT = "bfloat16"

@@ -1,37 +1,21 @@
 """Two checkpoints beside each other, read from disk a slice of one tensor at a time.
 
-No model is opened or run, no pickle is read and no code of a folder's is used: names, shapes and numbers come from
-safetensors alone. A file is opened anew for every tensor, so that what was mapped of it is given back.
+No model is opened or run.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from workbench.errors import ModelError
-from workbench.runs import read_json
+from workbench.weights.shards import Entry, entries_of, opened
 
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-_INDEX, _WHOLE = "model.safetensors.index.json", "model.safetensors"
 _BLOCK = 1 << 22  # numbers of one tensor that are held at once
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Where a tensor is, and what its header says of it."""
-
-    file: Path
-    stored: str
-    shape: tuple[int, ...]
-    dtype: str
 
 
 @dataclass(frozen=True)
@@ -44,13 +28,7 @@ class Stored:
     @classmethod
     def of(cls, folder: Path, name: str, known: str) -> "Stored":
         """Read the headers; `known` is a tensor that must be there. Raises ModelError where a file is not whole."""
-        found: dict[str, Entry] = {}
-        for file in _files(folder):
-            with _opened(file) as tensors:
-                for key in tensors.keys():  # noqa: SIM118
-                    part = tensors.get_slice(key)
-                    found[key] = Entry(file, key, tuple(part.get_shape()), str(part.get_dtype()))
-        _require_all(folder, found)
+        found = entries_of(folder)
         head, _, tail = known.partition(".")
         if known not in found and tail in found:
             # Some folders leave out the name of the body, as the first GPT-2 did.
@@ -60,7 +38,7 @@ class Stored:
     def slices(self, name: str, cuts: Iterable[tuple[slice, ...]]) -> Iterator[Tensor]:
         """Slices of a tensor, in the dtype that it is stored in."""
         entry = self.entries[name]
-        with _opened(entry.file) as tensors:
+        with opened(entry.file) as tensors:
             part = tensors.get_slice(entry.stored) if entry.shape else None
             for cut in cuts:
                 yield tensors.get_tensor(entry.stored) if part is None else part[cut]
@@ -119,40 +97,3 @@ def _cuts(shape: tuple[int, ...], axis: int) -> Iterator[tuple[slice, ...]]:
     for start in range(0, shape[along], step):
         whole[along] = slice(start, min(start + step, shape[along]))
         yield tuple(whole)
-
-
-def _files(folder: Path) -> list[Path]:
-    """The files that a model is read from: one, those of the index, or all there are."""
-    if (folder / _WHOLE).exists():
-        return [folder / _WHOLE]
-    if not (folder / _INDEX).exists():
-        return sorted(folder.glob("*.safetensors"))
-    names = sorted(set(_index(folder).values()))
-    if lacking := [name for name in names if Path(name).name != name or not (folder / name).is_file()]:
-        raise ModelError(f"{folder} lacks {lacking[0]}, which its index names; fetch it again.")
-    return [folder / name for name in names]
-
-
-def _index(folder: Path) -> dict[str, str]:
-    value = read_json(folder / _INDEX)
-    found = value.get("weight_map") if isinstance(value, dict) else None
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
-        raise ModelError(f"{folder / _INDEX} is no index of tensors; fetch it again.")
-    return found
-
-
-def _require_all(folder: Path, found: Mapping[str, Entry]) -> None:
-    """Raise ModelError where the index promises a tensor that no file has."""
-    if (folder / _WHOLE).exists() or not (folder / _INDEX).exists():
-        return
-    if lacking := sorted(_index(folder).keys() - found.keys()):
-        raise ModelError(f"{folder} lacks {lacking[0]}, which its index names; fetch it again.")
-
-
-@contextmanager
-def _opened(file: Path) -> Iterator[Any]:
-    try:
-        with safe_open(file, framework="pt") as tensors:
-            yield tensors
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{file} is truncated or damaged ({error}); fetch it again.") from error

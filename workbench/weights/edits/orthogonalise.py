@@ -21,6 +21,7 @@ class Orthogonalise(WeightEdit):
 
     exact = True
     low_rank = True
+    by_column = True
 
     def __call__(self, matrix: Float[Tensor, "d_model in"], change: LinearMap) -> Float[Tensor, "d_model in"]:
         left, right = change.left.to(matrix), change.right.to(matrix)

@@ -24,6 +24,8 @@ _NOTHING = 1e-12
 class PreserveColumns(WeightEdit):
     """Write the map, then give every column its old length."""
 
+    by_column = True
+
     def __call__(self, matrix: Float[Tensor, "d_model in"], change: LinearMap) -> Float[Tensor, "d_model in"]:
         edited = Orthogonalise()(matrix, change)
         return edited * rescaling(matrix, edited, dim=0)

@@ -32,10 +32,11 @@ from workbench.weights.applying import (
     require_homes,
     write_side,
 )
-from workbench.weights.checkpoint import INDEX, Checkpoint, Planned, write_shards
+from workbench.weights.checkpoint import Checkpoint, Planned, write_shards
 from workbench.weights.compiling import Compiled, compile_recipe
 from workbench.weights.edit import WeightEdit
 from workbench.weights.export import Export, exports
+from workbench.weights.shards import INDEX
 
 _KEPT = ("*.json", "*.jinja", "*.txt", "*.model", "LICENSE*", "NOTICE*")
 _AT_ONCE = 1 << 23  # numbers of a large matrix that are edited together
@@ -55,13 +56,13 @@ class HuggingFace(Export):
         compiled, checkpoint = compile_recipe(subject, recipe), Checkpoint.of(subject)
         require_homes(subject, compiled)
         _edits(subject, compiled, checkpoint, edit)
-        for name in checkpoint.files:
+        for name in checkpoint.entries:
             checkpoint.size(name, subject.dtype)
 
     def size(self, subject: Subject, recipe: Recipe) -> int:
         checkpoint = Checkpoint.of(subject)
         embedding = sum(checkpoint.size(name, subject.dtype) for _, name in _untied(subject, recipe, checkpoint))
-        return embedding + sum(checkpoint.size(name, subject.dtype) for name in checkpoint.files)
+        return embedding + sum(checkpoint.size(name, subject.dtype) for name in checkpoint.entries)
 
     def write(self, subject: Subject, recipe: Recipe, edit: WeightEdit, folder: Path) -> None:
         checkpoint = Checkpoint.of(subject)
@@ -114,7 +115,7 @@ class _Edit:
     def _parts(self, tensor: Tensor, new: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """A few columns at a time, where that is the same: float32 copies of a whole embedding are large."""
         along = 1 - self.writer.axis
-        step = max(1, _AT_ONCE // self.change.d_model) if self.how.exact else tensor.shape[along]
+        step = max(1, _AT_ONCE // self.change.d_model) if self.how.by_column else tensor.shape[along]
         return zip(tensor.split(step, along), new.split(step, along), strict=True)
 
     def _check(self, new: Tensor, added: Tensor | None) -> None:
@@ -152,7 +153,7 @@ def _planned(
     subject: Subject, checkpoint: Checkpoint, edits: Mapping[str, _Edit], untied: Mapping[str, str]
 ) -> list[Planned]:
     """Every tensor of the new folder, with what makes it."""
-    origin = {name: name for name in checkpoint.files} | dict(untied)
+    origin = {name: name for name in checkpoint.entries} | dict(untied)
     return [
         Planned(
             name,

@@ -18,7 +18,8 @@ from tests.laws.cases import PROMPTS
 from workbench.errors import ModelError
 from workbench.interventions import Ablate, LinearMap, Recipe, steered
 from workbench.models import Subject, token_rows
-from workbench.weights import Export, Orthogonalise, WeightEdit, fresh, reloading
+from workbench.weights import Export, Orthogonalise, WeightEdit
+from workbench.weights.certificates import fresh, reloading
 
 CLOSE = 1e-4  # between float32 logits
 

@@ -17,17 +17,17 @@ from workbench.errors import ModelError
 from workbench.interventions import Ablate, Add, Recipe
 from workbench.models import Subject, open_model
 from workbench.prompts import Prompts
-from workbench.weights import Certificate, Export, Orthogonalise, PreserveColumns, WeightEdit, fresh
-from workbench.weights.agreement import Agreement, Comparing
-from workbench.weights.certificate import certify
+from workbench.weights import Certificate, Export, Orthogonalise, PreserveColumns, WeightEdit
+from workbench.weights.certificates import fresh
+from workbench.weights.certificates.agreement import Agreement, Comparing
+from workbench.weights.certificates.certificate import certify
+from workbench.weights.certificates.rows import LONGEST, certificate_prompts, certificate_rows
 from workbench.weights.exports.hf import HuggingFace
 from workbench.weights.exports.lora import Lora
 from workbench.weights.exports.recipe import RecipeFile
-from workbench.weights.rows import LONGEST, certificate_prompts, certificate_rows
 
 __all__ = ["in_this_process"]
 PROMPTS = Prompts.of(["Tell me a story.", "Why?"], name="two")
-# PEFT asks transformers for a name that transformers has deprecated.
 
 
 def certified(
@@ -171,7 +171,7 @@ class TestFigures:
 
     def test_differences_are_over_all_positions_and_tokens(self) -> None:
         found = self.of(self.want, self.got)
-        assert (found.positions, found.max_difference, found.largest_logit) == (2, 1.0, 4.0)
+        assert (found.positions, found.max_difference) == (2, 1.0)
         assert found.mean_difference == pytest.approx(1.5 / 6)
         assert found.equal_argmax == found.same_token == 0.5
 
@@ -212,12 +212,12 @@ class TestFigures:
         one, other = (exact + step * (torch.rand_like(exact) - 0.5) for _ in "ab")
         found = self.of(one, other, torch.bfloat16)
         assert found.mean_kl == pytest.approx(found.rounding_kl, rel=0.1)
-        assert found.tolerance(torch.bfloat16)["mean_kl"] == pytest.approx(1e-3 + found.rounding_kl)
+        assert found.tolerance(torch.bfloat16, 0.0)["mean_kl"] == pytest.approx(1e-3 + found.rounding_kl)
 
-    def test_float32_is_allowed_as_much_of_large_logits(self) -> None:
-        small, large = (replace(self.of(self.want, self.got), largest_logit=each) for each in (4.0, 64.0))
-        assert small.tolerance(torch.float32) == {"max_difference": 1e-4}
-        assert large.tolerance(torch.float32) == {"max_difference": 2e-4}
+    def test_float32_is_allowed_what_its_rounding_does(self) -> None:
+        found = self.of(self.want, self.got)
+        assert found.tolerance(torch.float32, 1e-5) == {"max_difference": 1e-4}
+        assert found.tolerance(torch.float32, 1e-4) == {"max_difference": pytest.approx(3e-4)}
 
 
 class TestRows:

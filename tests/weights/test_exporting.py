@@ -21,9 +21,10 @@ from workbench.errors import ModelError, RecipeError, RunError, UsageError
 from workbench.interventions import Ablate, Add, Recipe
 from workbench.models import Subject, find_entry
 from workbench.runs import RunFolder, RunManifest
-from workbench.weights import Export, Exported, PreserveRows, export_model, pushing
-from workbench.weights.card import Evaluated, _code
-from workbench.weights.drafting import drafting
+from workbench.weights import Export, Exported, PreserveRows, export_model
+from workbench.weights.exporting import pushing
+from workbench.weights.exporting.card import Evaluated, _code
+from workbench.weights.exporting.drafting import drafting
 from workbench.weights.exports.hf import HuggingFace
 from workbench.weights.exports.lora import Lora
 from workbench.weights.exports.recipe import RecipeFile
@@ -144,7 +145,7 @@ class TestPlace:
     def test_two_do_not_write_one_folder(self, tmp_path: Path) -> None:
         code = (
             "import sys; from pathlib import Path; from workbench.errors import RunError\n"
-            "from workbench.weights.drafting import drafting\n"
+            "from workbench.weights.exporting.drafting import drafting\n"
             "try:\n  with drafting(Path(sys.argv[1])): print('both')\n"
             "except RunError as error: print(error)"
         )
@@ -156,7 +157,7 @@ class TestPlace:
 
     def test_what_a_killed_export_left_is_removed_and_nothing_else(self, tmp_path: Path) -> None:
         code = (
-            "import os, sys; from pathlib import Path; from workbench.weights.drafting import drafting\n"
+            "import os, sys; from pathlib import Path; from workbench.weights.exporting.drafting import drafting\n"
             "with drafting(Path(sys.argv[1])) as draft:\n  (draft / 'half').write_text('half'); os.kill(os.getpid(), 9)"
         )
         (tmp_path / ".out.backup").mkdir()

@@ -2,7 +2,7 @@
 
 from workbench.weights.applying import Applied, apply_weights, edited
 from workbench.weights.audit import Audit, audit_weights
-from workbench.weights.certificate import Certificate
+from workbench.weights.certificates import Certificate
 from workbench.weights.compiling import Compiled, compile_recipe
 from workbench.weights.control_vector import ControlVector
 from workbench.weights.edit import WeightEdit, weight_edits

@@ -17,14 +17,13 @@ from workbench.interventions import Recipe
 from workbench.models import Subject
 from workbench.prompts import Prompts
 from workbench.runs import digest_file, note, track, write_json, write_text
-from workbench.weights.card import Evaluated, model_card
-from workbench.weights.certificate import Certificate, certify
-from workbench.weights.drafting import drafting, require_space
+from workbench.weights.certificates import Certificate, certificate_prompts, certificate_rows, certify
 from workbench.weights.edit import WeightEdit
 from workbench.weights.edits.orthogonalise import Orthogonalise
 from workbench.weights.export import Export, exports
-from workbench.weights.pushing import push_folder, require_pushable
-from workbench.weights.rows import certificate_prompts, certificate_rows
+from workbench.weights.exporting.card import Evaluated, model_card
+from workbench.weights.exporting.drafting import drafting, require_space
+from workbench.weights.exporting.pushing import push_folder, require_pushable
 
 CERTIFICATE, SUMS = "certificate.json", "SHA256SUMS"
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from workbench.errors import ModelError
 from workbench.models import Subject
 from workbench.runs import track, write_json
-from workbench.weights.rows import Row
+from workbench.weights.certificates.rows import Row
 
 _SCRIPT = Path(__file__).with_name("reloading.py")
 

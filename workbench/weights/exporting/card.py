@@ -15,8 +15,8 @@ from workbench.errors import UsageError
 from workbench.interventions import Recipe
 from workbench.models import Subject
 from workbench.runs import RunFolder
-from workbench.weights.agreement import Agreement
-from workbench.weights.certificate import Certificate
+from workbench.weights.certificates.agreement import Agreement
+from workbench.weights.certificates.certificate import Certificate
 from workbench.weights.edit import WeightEdit, weight_edits
 from workbench.weights.export import Export, exports
 from workbench.weights.naming import base_of
@@ -25,7 +25,6 @@ _FIGURES = {
     "positions": "positions", "max_difference": "max difference of logits", "mean_difference": "mean difference",
     "equal_argmax": "share with the same most likely token", "same_token": "the same, or one a rounding away",
     "mean_kl": "mean KL (nats)", "rounding_kl": "KL that the rounding of logits explains",
-    "largest_logit": "largest logit",
 }  # fmt: skip
 _LIMITS = """\
 This is a tool of research into what alignment does inside a model, and of defence: to see how little an edit needs, and
@@ -151,7 +150,8 @@ def _certified(certificate: Certificate) -> str:
     return (
         f"## Certificate\n\nThe files were read again by {_code(certificate.reloaded_by)} ({_code(by)}), and their "
         f"logits compared with those of {certificate.reference}, on {prompts['n']} prompts ({_code(prompts['name'])}), "
-        f"in {_code(certificate.dtype)}.\n\n"
+        f"in {_code(certificate.dtype)}. One more rounding of what the layers write moves the edit's own logits by "
+        f"up to {certificate.rounded:.2g}.\n\n"
         + _table(("figure", "this export", "the unedited model", "allowed"), rows)
         + "\n\n`certificate.json` holds the same. `sha256sum --check SHA256SUMS` checks the files."
     )

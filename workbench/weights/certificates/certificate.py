@@ -22,12 +22,13 @@ from workbench.interventions import Placement, Recipe, steered
 from workbench.models import Subject
 from workbench.prompts import Prompts
 from workbench.runs import track, versions
-from workbench.weights.agreement import Agreement, Comparing
 from workbench.weights.applying import edited
+from workbench.weights.certificates.agreement import Agreement, Comparing
+from workbench.weights.certificates.fresh import Reloaded, reloaded
+from workbench.weights.certificates.rounding import rounded_anew
+from workbench.weights.certificates.rows import Row, certificate_rows
 from workbench.weights.edit import WeightEdit, weight_edits
 from workbench.weights.export import Export, exports
-from workbench.weights.fresh import Reloaded, reloaded
-from workbench.weights.rows import Row, certificate_rows
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Certificate:
     prompts: Mapping[str, Any]
     export: Agreement
     unedited: Agreement
+    rounded: float  # max |difference| of the live edit from itself, rounded once more
     tolerance: Mapping[str, float]
 
     def __repr__(self) -> str:
@@ -85,7 +87,7 @@ def certify(
     rows = certificate_rows(subject, prompts)
     again = _read_again(subject, form, folder, rows, scratch)
     _write_logits(subject, Recipe(), rows, scratch, "unedited")
-    export, unedited = _figures(subject, recipe, edit, rows, again, scratch)
+    export, unedited, rounded = _figures(subject, recipe, edit, rows, again, scratch)
     return Certificate(
         format=exports.name_of(form),
         weight_edit=weight_edits.name_of(edit),
@@ -98,21 +100,24 @@ def certify(
         prompts={"name": prompts.name, "digest": prompts.digest, "n": len(prompts)},
         export=export,
         unedited=unedited,
-        tolerance=export.tolerance(subject.dtype),
+        rounded=rounded,
+        tolerance=export.tolerance(subject.dtype, rounded),
     )
 
 
 def _figures(
     subject: Subject, recipe: Recipe, edit: WeightEdit, rows: Sequence[Row], again: Reloaded, scratch: Path
-) -> tuple[Agreement, Agreement]:
-    """The export's, and the unedited model's, against the live edit."""
-    export, unedited = Comparing(subject.dtype), Comparing(subject.dtype)
+) -> tuple[Agreement, Agreement, float]:
+    """The export's, and the unedited model's, against the live edit; and how far rounding alone takes that."""
+    export, unedited, rounded = Comparing(subject.dtype), Comparing(subject.dtype), 0.0
     with _live(subject, recipe, edit):
         for number, got in enumerate(track(again.logits, "Comparing the export", len(rows))):
             want = _logits(subject, rows[number])
             export.add(want, got)
             unedited.add(want, _taken(scratch, "unedited", number))
-    return export.found(), unedited.found()
+            with rounded_anew(subject, number):
+                rounded = max(rounded, float((_logits(subject, rows[number]) - want).abs().max()))
+    return export.found(), unedited.found(), rounded
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """How far two sets of logits are apart, and how far rounding may bring them.
 
-float32: both sides compute the same products in another order, and each rounds to 6e-8 of what it adds up; through some
-dozens of layers that comes to 1e-5 of the largest logit at most. Allowed is 1e-4, or as much of logits beyond 32.
+float32: both sides compute the same products in another order, and each rounds what it adds up. Allowed is 1e-4, or
+three times what one more rounding of the stream does to these logits, where that is more (`rounding`).
 
 bfloat16, float16: an edited matrix is rounded where a hook rounds what it writes. Allowed is what no reader would see,
 a mean KL of 1e-3 nats and the same most likely token at 99 of 100 positions, beyond what the last rounding does. Every
@@ -21,14 +21,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-_CLOSE, _ORDINARY = 1e-4, 32.0
+_CLOSE, _ROUNDINGS = 1e-4, 3.0
 _SAME_TOKEN, _MEAN_KL = 0.99, 1e-3
 _AT_ONCE = 16  # positions, of a vocabulary that may be large
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """The figures, over all positions; `largest_logit` and `rounding_kl` are of the first set alone."""
+    """The figures, over all positions; `rounding_kl` is of the first set alone."""
 
     positions: int
     max_difference: float
@@ -37,7 +37,6 @@ class Agreement:
     same_token: float  # or one whose logit is one rounding away
     mean_kl: float  # nats, of the second set from the first
     rounding_kl: float  # what of it the rounding of logits explains
-    largest_logit: float
 
     def beyond(self, allowed: Mapping[str, float]) -> list[str]:
         """What is further apart than `allowed`, in words."""
@@ -49,10 +48,10 @@ class Agreement:
                 faults.append(f"{name} {value:.3g}, allowed {limit:.3g}")
         return faults
 
-    def tolerance(self, dtype: torch.dtype) -> dict[str, float]:
-        """What rounding may do in a dtype, to a model with such logits."""
+    def tolerance(self, dtype: torch.dtype, rounded: float) -> dict[str, float]:
+        """What rounding may do in a dtype, to a model with such logits, which one more rounding moved by `rounded`."""
         if dtype == torch.float32:
-            return {"max_difference": _CLOSE * max(1.0, self.largest_logit / _ORDINARY)}
+            return {"max_difference": max(_CLOSE, _ROUNDINGS * rounded)}
         return {"same_token": _SAME_TOKEN, "mean_kl": _MEAN_KL + self.rounding_kl}
 
 
@@ -62,7 +61,6 @@ class Comparing:
 
     dtype: torch.dtype
     positions: int = 0
-    largest: float = 0.0
     worst: float = 0.0
     summed: float = 0.0
     equal: int = 0
@@ -80,14 +78,11 @@ class Comparing:
         """The figures of all that was added."""
         n = self.positions
         shares = (self.equal / n, self.same / n)
-        return Agreement(
-            n, self.worst, self.summed / n, *shares, max(self.kl / n, 0.0), self.rounding / n, self.largest
-        )
+        return Agreement(n, self.worst, self.summed / n, *shares, max(self.kl / n, 0.0), self.rounding / n)
 
     def _add_distances(self, want: Float[Tensor, "pos vocab"], got: Float[Tensor, "pos vocab"]) -> None:
         apart = (want - got).abs()
         self.positions += len(want)
-        self.largest = max(self.largest, float(want.abs().max()))
         # What is not a number is beyond every limit, and max() would forget it.
         self.worst = max(self.worst, float(apart.max().nan_to_num(torch.inf)))
         self.summed += float(apart.mean(dim=1).sum())

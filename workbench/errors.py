@@ -4,7 +4,8 @@
     ├── UsageError                exit status 2: the request itself is wrong
     │   ├── PromptError           prompt sets and conversations
     │   ├── DirectionError        directions and readouts
-    │   └── RecipeError           edits, placements and recipes
+    │   ├── RecipeError           edits, placements and recipes
+    │   └── ConceptError          concept sets and bottlenecks
     ├── ModelError                weights, templates, devices
     ├── CaptureError              activations
     ├── SearchError               no direction could be chosen, or nothing was left to choose from
@@ -49,6 +50,10 @@ class DirectionError(UsageError):
 
 class RecipeError(UsageError):
     """A recipe names a place or an edit that is not there, or its edit never ran."""
+
+
+class ConceptError(UsageError):
+    """A concept set cannot be learned from, or a bottleneck belongs to another model."""
 
 
 class ModelError(WorkbenchError):

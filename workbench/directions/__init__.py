@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from workbench.directions.asset import Asset, kind_of
+from workbench.directions.asset import Asset, assets, kind_of
 from workbench.directions.direction import Direction
 from workbench.directions.extraction import Extractor, extract_directions
 from workbench.directions.geometry import matched_random, orthonormal, random_unit
@@ -22,6 +22,7 @@ __all__ = [
     "Readout",
     "SparseAutoencoder",
     "StoredActivation",
+    "assets",
     "extract_directions",
     "load_asset",
     "matched_random",
@@ -31,7 +32,7 @@ __all__ = [
 
 
 def load_asset(path: Path) -> Asset:
-    """A direction (also of a find run's folder), stored activation or feature, whichever the file says it is."""
-    kinds: dict[str, type[StoredActivation] | type[Feature]] = {"activation": StoredActivation, "feature": Feature}
-    kind = kinds.get(kind_of(path) or "") if path.is_file() else None
-    return Direction.load(path) if kind is None else kind.load(path)
+    """A direction (also of a find run's folder), or whatever else of the registered kinds the file says it is."""
+    said = kind_of(path) if path.is_file() else None
+    found: Asset = (assets[said] if said in list(assets) else Direction).load(path)
+    return found

@@ -6,7 +6,7 @@ all. Each kind has its own key in the file's metadata, by which a file says what
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from workbench.errors import DirectionError, first_fault
 from workbench.models import Site
+from workbench.registry import Registry
 from workbench.runs import writing
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class Asset(Protocol):
     def width(self) -> int: ...
     def check_fits(self, subject: "Subject") -> None: ...
     def save(self, path: Path) -> Path: ...
+
+
+assets: "Registry[type[Any]]" = Registry("asset", "workbench.directions", "workbench.assets")
 
 
 def require_fit(what: str, asset: Asset, model_name: str, model_digest: str, subject: "Subject") -> None:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.directions.asset import About, read_asset, require_fit, write_asset
+from workbench.directions.asset import About, assets, read_asset, require_fit, write_asset
 from workbench.errors import DirectionError, UsageError
 from workbench.models import Site
 from workbench.runs import digest_tensors
@@ -38,6 +38,7 @@ class _About(About):
     quality: dict[str, float]
 
 
+@assets.register(KIND)
 @dataclass(frozen=True, eq=False)
 class Direction:
     """A unit vector [d_model] found at `site` and `position` of one model by `method`.

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from workbench.directions.asset import About, read_asset, require_fit, write_asset
+from workbench.directions.asset import About, assets, read_asset, require_fit, write_asset
 from workbench.errors import DirectionError, UsageError
 from workbench.models import Site
 from workbench.runs import digest_tensors
@@ -48,6 +48,7 @@ class _About(About):
     k: int | None
 
 
+@assets.register(KIND)
 @dataclass(frozen=True, eq=False)
 class Feature:
     """One feature of a sparse autoencoder of the stream at `site`.

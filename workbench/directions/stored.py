@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.activations import Activations
-from workbench.directions.asset import About, read_asset, require_fit, write_asset
+from workbench.directions.asset import About, assets, read_asset, require_fit, write_asset
 from workbench.errors import DirectionError, UsageError
 from workbench.models import Site
 from workbench.runs import digest_tensors
@@ -27,6 +27,7 @@ class _About(About):
     label: str
 
 
+@assets.register(KIND)
 @dataclass(frozen=True, eq=False)
 class StoredActivation:
     """A vector [d_model] captured at `site` of one model, or the mean of many; `label` says of what.

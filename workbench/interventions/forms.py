@@ -9,9 +9,9 @@ from dataclasses import MISSING, fields
 from types import GenericAlias
 from typing import Any, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, field_validator
 
-from workbench.directions import Asset, Direction, Feature, StoredActivation
+from workbench.directions import Asset, Direction, assets as kinds
 from workbench.directions.readout import readouts
 from workbench.errors import RecipeError, UsageError, first_fault
 from workbench.interventions.edit import Edit, edits, finite
@@ -22,26 +22,21 @@ from workbench.models import Site
 
 SCHEMA = 1
 Assets = Callable[[str], Asset]
-_KINDS: dict[type, str] = {Direction: "direction", StoredActivation: "activation", Feature: "feature"}
 
 
 class _Form(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class _DirectionForm(_Form):
-    direction: str
+class _Reference(RootModel[dict[str, str]]):
+    """{KIND: DIGEST}"""
 
-
-class _ActivationForm(_Form):
-    activation: str
-
-
-class _FeatureForm(_Form):
-    feature: str
-
-
-_References = _DirectionForm | _ActivationForm | _FeatureForm
+    @field_validator("root")
+    @classmethod
+    def _is_one_of_a_kind(cls, value: dict[str, str]) -> dict[str, str]:
+        if len(value) != 1 or next(iter(value)) not in list(kinds):
+            raise ValueError("not one reference to an asset")
+        return value
 
 
 class _EditForm(_Form):
@@ -49,7 +44,7 @@ class _EditForm(_Form):
     arguments: "dict[str, _Argument]"
 
 
-_Argument = bool | int | float | _References | _EditForm | list[_References]
+_Argument = bool | int | float | _Reference | _EditForm | list[_Reference]
 
 
 class _GateForm(_Form):
@@ -130,8 +125,9 @@ def _is_a(value: Any, hint: Any) -> bool:
 def _said(hint: Any) -> str:
     if isinstance(hint, GenericAlias) or get_origin(hint) is tuple:
         return f"one {_said(get_args(hint)[0])} or more"
-    words = {bool: "true or false", int: "a whole number", float: "a number", StoredActivation: "an activation"}
-    return words.get(hint) or (f"a {_KINDS[hint]}" if hint in _KINDS else f"a {hint.__name__.lower()}")
+    words = {bool: "true or false", int: "a whole number", float: "a number"}
+    name = next((name for name, kind in kinds.items() if kind is hint), hint.__name__.lower())
+    return words.get(hint) or f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _placement_json(placement: Placement) -> dict[str, Any]:
@@ -159,7 +155,7 @@ def _value_json(value: Any) -> Any:
         return _edit_json(value)
     if isinstance(value, tuple):
         return [_value_json(each) for each in value]
-    return {_KINDS[type(value)]: value.digest} if type(value) in _KINDS else value
+    return {kinds.name_of(value): value.digest} if isinstance(value, Asset) else value
 
 
 def _placement(number: int, row: _PlacementForm, assets: Assets) -> Placement:

@@ -3,6 +3,7 @@
 from workbench.models.batches import Batch, Layout, current_layout, needs_whole_rows, whole_rows
 from workbench.models.catalog import CatalogEntry, find_entry
 from workbench.models.chat import post_instruction_length, render, token_rows
+from workbench.models.head import Head
 from workbench.models.loading import open_model
 from workbench.models.site import STREAMS, WRITERS, Site
 from workbench.models.subject import Subject
@@ -13,6 +14,7 @@ __all__ = [
     "WRITERS",
     "Batch",
     "CatalogEntry",
+    "Head",
     "Layout",
     "Site",
     "Subject",

@@ -4,7 +4,7 @@ from workbench.prompts.builtin import builtin_pairs, builtin_prompts
 from workbench.prompts.loading import load_prompts
 from workbench.prompts.locks import for_tuning
 from workbench.prompts.prompt import ContrastPairs, Prompt, Prompts
-from workbench.prompts.splits import split
+from workbench.prompts.splits import split, split_rows
 
 __all__ = [
     "ContrastPairs",
@@ -15,4 +15,5 @@ __all__ = [
     "for_tuning",
     "load_prompts",
     "split",
+    "split_rows",
 ]

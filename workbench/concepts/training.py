@@ -1,0 +1,220 @@
+"""Train a bottleneck from captured streams; the model is not run again.
+
+1. Adam on whole texts, in another order each epoch; the probability of teaching falls from epoch to epoch.
+2. After each epoch the losses on validation texts; the best epoch is kept, and where none was better for some epochs
+   training ends.
+3. Then the units: each concept's typical activation, its level in near misses, and the calibration of its score on the
+   validation texts.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+from torch.nn.functional import normalize, softplus
+
+from workbench.concepts.bottleneck import Bottleneck, scale_of
+from workbench.concepts.corpus import Corpus
+from workbench.concepts.labels import ConceptSet
+from workbench.concepts.learner import Learner, Lesson, Losses
+from workbench.concepts.settings import ConceptSettings
+from workbench.errors import ConceptError
+from workbench.models import Head, Site, Subject
+from workbench.runs import track
+
+
+@dataclass(frozen=True)
+class Taught:
+    """Captured texts and their labels."""
+
+    corpus: Corpus
+    labels: np.ndarray  # [text concept]
+
+    def __len__(self) -> int:
+        return len(self.corpus)
+
+    def lesson(self, texts: "list[int]") -> Lesson:
+        """Some of the texts, ready to learn from."""
+        picked = self.corpus.picked(texts)
+        wide = picked.acts.float()
+        return Lesson(
+            wide / scale_of(wide), picked.following, picked.text_of(), torch.from_numpy(self.labels[texts]).float()
+        )
+
+    def lessons(self, size: int) -> Iterator[Lesson]:
+        for start in range(0, len(self), size):
+            yield self.lesson(list(range(start, min(start + size, len(self)))))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A bottleneck and the losses of each epoch, on training and on validation texts."""
+
+    bottleneck: Bottleneck
+    history: tuple[dict[str, Any], ...]
+
+
+def train_bottleneck(
+    subject: Subject, concepts: ConceptSet, train: Taught, held: Taught, settings: ConceptSettings | None = None
+) -> Trained:
+    """Train on `train`, choose the epoch on `held`.
+
+    At the last site the next-token loss goes through the model's head; at any other there is none, for the rest of the
+    model is not run. Raises ConceptError where the labels are not those of the concepts.
+    """
+    how = settings or ConceptSettings()
+    if train.labels.shape[1] != len(concepts):
+        raise ConceptError(f"The labels are of {train.labels.shape[1]} concepts and {concepts.name} has {len(concepts)}.")
+    last = train.corpus.site == last_site(subject)
+    head = Head.of(subject) if last and how.weights.next_token else None
+    with torch.random.fork_rng():
+        torch.manual_seed(how.seed)
+        learner = Learner(how, len(concepts), train.corpus, _sampled(train, how.seed), how.seed)
+        history = tuple(_descend(learner, Losses(learner, head, how.seed), train, held))
+    made = _made(subject, concepts, learner, train)
+    return Trained(calibrated(made, held), history)
+
+
+def last_site(subject: Subject) -> Site:
+    """Where the last block leaves the stream."""
+    return Site(subject.n_layers - 1, "resid_post")
+
+
+def _descend(learner: Learner, losses: Losses, train: Taught, held: Taught) -> Iterator[dict[str, Any]]:
+    """Epoch after epoch, until validation is no longer better; the learner ends as it was at the best."""
+    how = learner.settings
+    optimiser = torch.optim.AdamW(learner.parameters(), lr=how.rate, weight_decay=how.decay)
+    draws = np.random.default_rng(how.seed)
+    _begin(learner, train)
+    best, kept, since = float("inf"), learner.state_dict(), 0
+    for epoch in track(range(how.epochs), "Training the bottleneck"):
+        taught = how.taught_last + (how.taught_first - how.taught_last) * (1 - epoch / how.epochs)
+        rate = how.rate * (1 - epoch / how.epochs)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        learned = [_step(losses, optimiser, train.lesson(rows), taught) for rows in _orders(len(train), how.batch, draws)]
+        with torch.no_grad():
+            seen = [losses(lesson, 0.0) for lesson in held.lessons(how.batch)]
+        row = {"epoch": epoch, "train": _mean(learned), "validation": _mean(seen)}
+        yield row
+        total = sum(row["validation"].values())
+        if total < best:
+            best, kept, since = total, {name: value.clone() for name, value in learner.state_dict().items()}, 0
+        else:
+            since += 1
+        if since >= how.patience:
+            break
+    learner.load_state_dict(kept)
+
+
+def _begin(learner: Learner, train: Taught) -> None:
+    """Known vectors begin as the gap between texts that show the concept and near misses."""
+    with torch.no_grad():
+        means = torch.cat([lesson.averaged(lesson.x) for lesson in train.lessons(256)])
+        labels = torch.from_numpy(train.labels)
+        for concept in range(labels.shape[1]):
+            shown, other = (means[labels[:, concept] == value] for value in (1, 0))
+            if len(shown) and len(other):
+                learner.vectors[concept] = shown.mean(dim=0) - other.mean(dim=0)
+
+
+def _step(losses: Losses, optimiser: torch.optim.Optimizer, lesson: Lesson, taught: float) -> dict[str, Tensor]:
+    optimiser.zero_grad()
+    found = losses(lesson, taught)
+    torch.stack(list(found.values())).sum().backward()
+    torch.nn.utils.clip_grad_norm_(losses.learner.parameters(), 1.0)
+    optimiser.step()
+    return {name: value.detach() for name, value in found.items()}
+
+
+def _orders(n: int, size: int, draws: np.random.Generator) -> Iterator[list[int]]:
+    order = draws.permutation(n).tolist()
+    for start in range(0, n, size):
+        if len(order[start : start + size]) > 1:
+            yield order[start : start + size]
+
+
+def _mean(found: list[dict[str, Tensor]]) -> dict[str, float]:
+    return {name: float(torch.stack([each[name] for each in found]).mean()) for name in found[0]}
+
+
+def _sampled(train: Taught, seed: int, most: int = 20_000) -> Float[Tensor, "token d_model"]:
+    """Streams over their scales of some tokens, to begin from."""
+    n = len(train.corpus.acts)
+    rows = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:most]
+    wide = train.corpus.acts[rows].float()
+    return wide / scale_of(wide)
+
+
+def _made(subject: Subject, concepts: ConceptSet, learner: Learner, train: Taught) -> Bottleneck:
+    """The bottleneck of what was learned, with its units."""
+    how = learner.settings
+    with torch.no_grad():
+        readers = learner.readers / learner.spread
+        encoder = learner.plain_encoder()
+        n, m = len(concepts), how.discovered
+        made = Bottleneck(
+            readers=readers.clone(),
+            reader_bias=(learner.reader_bias - readers @ learner.centre).clone(),
+            vectors=learner.vectors.clone(),
+            encoder=encoder.clone(),
+            encoder_bias=(learner.encoder_bias - encoder @ learner.centre).clone(),
+            decoder=learner.plain_decoder().clone(),
+            centre=learner.centre.clone(),
+            typical=torch.ones(n), level=torch.zeros(n), calibration=torch.tensor([1.0, 0.0]).repeat(n, 1),
+            names=concepts.names, k_known=min(how.k_known, n), k_discovered=min(how.k_discovered, m),
+            site=train.corpus.site, model_name=subject.name, model_digest=subject.digest,
+        )  # fmt: skip
+        return _with_units(made, train)
+
+
+def _with_units(made: Bottleneck, train: Taught) -> Bottleneck:
+    units = normalize(made.vectors, dim=-1)
+    active, along = (
+        torch.cat(parts)
+        for parts in zip(
+            *((lesson.averaged(_dense(made, lesson.x)), lesson.averaged(lesson.x @ units.T)) for lesson in train.lessons(256)),
+            strict=True,
+        )
+    )
+    labels = torch.from_numpy(train.labels)
+    shown, other = ((labels == value).float() for value in (1, 0))
+
+    def mean(side: Tensor, values: Tensor) -> Tensor:
+        return (side * values).sum(dim=0) / side.sum(dim=0).clamp_min(1)
+
+    typical = (mean(shown, active) - mean(other, active)).clamp_min(1e-3)
+    return replace(made, typical=typical, level=mean(other, along))
+
+
+def _dense(made: Bottleneck, x: Tensor) -> Float[Tensor, "token known"]:
+    active = made.known_active(x)
+    return torch.zeros(len(x), len(made.names)).scatter(1, active.concepts, active.values)
+
+
+def text_scores(made: Bottleneck, texts: Taught) -> Float[Tensor, "text known"]:
+    """Each text's score for each concept: the log-odds of its noisy-or, bounded."""
+    found = []
+    for lesson in texts.lessons(256):
+        logits = lesson.x @ made.readers.T + made.reader_bias
+        absent = lesson.summed(softplus(logits)).clamp(1e-6, 60.0)
+        found.append(torch.log(torch.expm1(absent)))
+    return torch.cat(found)
+
+
+def calibrated(made: Bottleneck, held: Taught) -> Bottleneck:
+    """Slope and offset by which a text's score becomes a probability, by logistic regression on validation texts."""
+    scores = text_scores(made, held).double().numpy()
+    rows = made.calibration.clone()
+    for concept in range(len(made.names)):
+        labels = held.labels[:, concept]
+        known = ~np.isnan(labels)
+        if len(set(labels[known])) == 2:
+            fitted = LogisticRegression(C=1.0).fit(scores[known, concept, None], labels[known])
+            rows[concept] = torch.tensor([max(float(fitted.coef_[0, 0]), 1e-3), float(fitted.intercept_[0])])
+    return replace(made, calibration=rows)

@@ -1,0 +1,77 @@
+"""The end of a model, from the last residual stream to the logits, as a linear map whose scale is held fixed.
+
+    logit_y(h) = W_y . (g * centred(h)) / s(h) + (W_y . b + c_y)
+
+s is the root mean square of the stream (RMSNorm), or its standard deviation (LayerNorm, whose mean is taken away first:
+`centred`). With s held at its value, the logit is a sum over whatever parts h is a sum of (Elhage et al. 2021).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from einops import einsum
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench.errors import ModelError
+from workbench.models.subject import Subject
+
+
+@dataclass(frozen=True)
+class Head:
+    """Final norm and unembedding; nothing is copied of the latter."""
+
+    gain: Float[Tensor, " d_model"]
+    shift: Float[Tensor, " d_model"]
+    unembedding: Float[Tensor, "vocab d_model"]
+    bias: Float[Tensor, " vocab"] | None
+    eps: float
+    centres: bool
+
+    @classmethod
+    def of(cls, subject: Subject) -> "Head":
+        """Raises ModelError where the logits are no such sum."""
+        norm, unembed = subject.bridge.ln_final, subject.bridge.unembed.original_component
+        config = subject.bridge.original_model.config
+        if getattr(config, "final_logit_softcapping", None):
+            raise ModelError(f"{subject.name} bends its logits at the end (softcapping), so they are no sum of parts.")
+        weight = norm.original_component.weight.detach().float()
+        bias = getattr(norm.original_component, "bias", None)
+        eps = getattr(norm.original_component, "variance_epsilon", None) or getattr(norm.original_component, "eps", 1e-5)
+        return cls(
+            gain=weight + 1 if norm.uses_weight_offset else weight,
+            shift=torch.zeros_like(weight) if bias is None else bias.detach().float(),
+            unembedding=unembed.weight.detach(),
+            bias=None if getattr(unembed, "bias", None) is None else unembed.bias.detach().float(),
+            eps=float(eps),
+            centres=not norm.uses_rms_norm,
+        )
+
+    def direct(self, part: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """A part of the stream as the unembedding meets it, before it is divided by the scale."""
+        wide = part.float()
+        return (wide - wide.mean(dim=-1, keepdim=True) if self.centres else wide) * self.gain
+
+    def scale(self, stream: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch 1"]:
+        """What the final norm divides by."""
+        wide = stream.float()
+        centred = wide - wide.mean(dim=-1, keepdim=True) if self.centres else wide
+        return (centred.square().mean(dim=-1, keepdim=True) + self.eps).sqrt()
+
+    def rows(self, tokens: Int[Tensor, " n"] | None = None) -> Float[Tensor, "n d_model"]:
+        """Unembedding rows of some tokens, or of all."""
+        return self.unembedding if tokens is None else self.unembedding[tokens]
+
+    def constant(self, tokens: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """What the biases add to the logits of some tokens, whatever the stream."""
+        found = einsum(self.rows(tokens).float(), self.shift, "n d_model, d_model -> n")
+        return found if self.bias is None else found + self.bias[tokens]
+
+    def logits(
+        self, stream: Float[Tensor, "*batch d_model"], tokens: Int[Tensor, " n"] | None = None
+    ) -> Float[Tensor, "*batch n"]:
+        """Logits of some tokens, or of all."""
+        normed = self.direct(stream) / self.scale(stream) + self.shift
+        rows = self.rows(tokens)
+        found = (normed.to(rows.dtype) @ rows.T).float()
+        return found if self.bias is None else found + (self.bias if tokens is None else self.bias[tokens])

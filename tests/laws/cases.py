@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.conftest import random_direction
+from workbench.concepts.handle import ConceptHandle
 from workbench.directions import Coordinate, Cosine, Direction, Feature, StoredActivation
 from workbench.interventions import Edit, Gate, Recipe, Schedule
 from workbench.interventions.edit import edits
@@ -68,6 +69,8 @@ def _held(hint: Any, subject: Subject, seed: int, heads: bool) -> Any:
         return StoredActivation(drawn, Site(1, "resid_pre"), "random", subject.name, subject.digest)
     if hint is Feature:
         return a_feature(subject, seed)
+    if hint is ConceptHandle:
+        return a_concept(subject, seed)
     if hint is Edit:
         return an_edit("ablate", subject, seed=seed)
     raise NotImplementedError(f"Say in tests/laws/cases.py how a {hint} is made.")
@@ -91,6 +94,16 @@ def a_feature(subject: Subject, seed: int = 0) -> Feature:
     return Feature(
         row[None], torch.zeros(1), zeros, 4 * writes / writes.norm(), 0.5, 7, 0, None, Site(1, "resid_pre"),
         subject.name, subject.digest,
+    )  # fmt: skip
+
+
+def a_concept(subject: Subject, seed: int = 0) -> ConceptHandle:
+    """A random concept among three of which two are active at each token."""
+    generator = torch.Generator().manual_seed(seed)
+    encoder, writes = (torch.randn(n, subject.d_model, generator=generator) for n in (3, 1))
+    return ConceptHandle(
+        name="random", encoder=encoder, bias=torch.zeros(3), own=1, k=2, bounded=True, writes=writes[0], typical=0.5,
+        level=0.0, site=Site(1, "resid_pre"), model_name=subject.name, model_digest=subject.digest,
     )  # fmt: skip
 
 

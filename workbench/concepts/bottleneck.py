@@ -3,12 +3,12 @@
     x = h / r,  r = root mean square of h          (what the final norm makes of it, but for its gain)
     h = known + discovered + residual
     known      = r sum_c a_c v_c                   a_c = sigmoid(R_c . x + b_c) for the k largest, else 0
-    discovered = r (sum_j f_j d_j + m)             f_j = relu(E_j . x + e_j) for the k largest, else 0; m is always there
+    discovered = r (sum_j f_j d_j + m)             f_j = relu(E_j . x + e_j) for the k largest, else 0; m: always
     residual   = h - known - discovered
 
-The residual is what it is by subtraction, and no edit drops it: what changes nothing changes no bit. A large discovered
-part is factorised, E = U A and D = V B with few columns. After Koh et al. 2020 (concept bottlenecks), Yuksekgonul et al.
-2023 (post-hoc ones, with a residual) and Gao et al. 2024 (top-k autoencoders).
+The residual is what it is by subtraction, and no edit drops it: what changes nothing changes no bit. After Koh et al.
+2020 (concept bottlenecks), Yuksekgonul et al. 2023 (post-hoc ones, with a residual) and Gao et al. 2024 (top-k
+autoencoders).
 """
 
 from collections.abc import Mapping
@@ -60,9 +60,9 @@ class Reading:
 class Bottleneck:
     """Tensors in float32; `names` are those of the known concepts.
 
-    `typical` is each known concept's mean activation over the tokens of texts that show it, beyond that over near misses:
-    its natural unit. `level` is the mean coordinate of near misses along each concept's vector. `calibration` turns a
-    text's score into a probability. `labels` are the names of the discovered concepts, or empty.
+    `typical` is each known concept's mean activation over the tokens of texts that show it, beyond that over near
+    misses: its natural unit. `level` is the mean coordinate of near misses along each concept's vector. `calibration`
+    turns a text's score into a probability.
     """
 
     readers: Float[Tensor, "known d_model"]
@@ -179,9 +179,9 @@ class Bottleneck:
         """Read what `save` wrote, or a run that trained one. Raises DirectionError where it is something else."""
         file = path / "bottleneck.safetensors" if path.is_dir() else path
         about, held = read_asset(file, KIND, _About)
-        rest: Mapping[str, Any] = about.model_dump(exclude={"site", "seen", "names"})
+        rest: Mapping[str, Any] = held | about.model_dump(exclude={"site", "seen", "names"})
         try:
-            return cls(**held, **rest, site=Site.parse(about.site), seen=frozenset(about.seen), names=tuple(about.names))
+            return cls(**rest, site=Site.parse(about.site), seen=frozenset(about.seen), names=tuple(about.names))
         except (TypeError, UsageError) as error:
             raise DirectionError(f"{file} is not a bottleneck, or is damaged ({error}); train it again.") from error
 

@@ -98,8 +98,8 @@ class ConceptHandle:
     def load(cls, path: Path) -> "ConceptHandle":
         """Read what `save` wrote."""
         about, held = read_asset(path, KIND, _About)
-        rest: dict[str, Any] = about.model_dump(exclude={"site", "seen"})
+        rest: dict[str, Any] = held | about.model_dump(exclude={"site", "seen"})
         try:
-            return cls(**held, **rest, site=Site.parse(about.site), seen=frozenset(about.seen))
+            return cls(**rest, site=Site.parse(about.site), seen=frozenset(about.seen))
         except (TypeError, UsageError) as error:
             raise DirectionError(f"{path} is not a concept file, or is damaged ({error}); make it again.") from error

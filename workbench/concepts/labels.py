@@ -1,15 +1,17 @@
 """Concepts by example: a name, a description, texts that show it, and texts that only look as if they did.
 
 A set is a folder of TOML files, one a concept, one such file, or a .jsonl file with a row for each text (`text`,
-`concept`, `label`: true or false). Labels are per text, a chunk, and say nothing of the other concepts. Every text lands
-in one part alone, also where two concepts share it, and near-duplicates stay together.
+`concept`, `label`: true or false). Labels are per text, a chunk, and say nothing of the other concepts. Every text
+lands in one part alone, also where two concepts share it; near-duplicates, and what stands side by side in the two
+lists, stay together.
 """
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,9 +115,16 @@ class ConceptSet:
 
     @cached_property
     def _parts(self) -> dict[str, list[int]]:
-        texts, labels = self._rows
-        first = [f"{int(np.nanargmax(~np.isnan(row)))}:{np.nanmax(row):g}" for row in labels]
-        return split_rows([[text] for text in texts], first)
+        """Rows of each part. A concept's first text and its first near miss go together, for they may be twins."""
+        numbers = {text: row for row, text in enumerate(self._rows[0])}
+        pairs = [(c.name, pair) for c in self.concepts for pair in _pairs(c.positive, c.near_miss)]
+        parts = split_rows([pair for _, pair in pairs], [name for name, _ in pairs])
+        part_of: dict[int, str] = {}
+        for part, found in parts.items():
+            for row in found:
+                for text in pairs[row][1]:
+                    part_of.setdefault(numbers[text], part)
+        return {part: sorted(row for row, its in part_of.items() if its == part) for part in parts}
 
 
 def builtin_concepts(names: Sequence[str] | None = None) -> ConceptSet:
@@ -197,6 +206,7 @@ def _learnable(concept: Concept) -> bool:
     return True
 
 
-def texts_of(rows: Iterable[Labelled]) -> list[str]:
-    """All texts of some parts."""
-    return [text for part in rows for text in part.texts]
+def _pairs(shown: Sequence[str], other: Sequence[str]) -> list[tuple[str, str]]:
+    """Text by text; what has no partner stands for both."""
+    longest = zip_longest(shown, other)
+    return [(one if one is not None else two, two if two is not None else one) for one, two in longest]

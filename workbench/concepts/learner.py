@@ -2,16 +2,18 @@
 
     L = concepts + reconstruction + next tokens + independence + adversary
 
-- concepts: cross-entropy of a noisy-or over a text's tokens, 1 - prod (1 - a), with the text's labels; to a smaller part
-  of each token's activation with them, for a label is of the whole text; unlabelled texts count a little as without it.
+- concepts: cross-entropy of a noisy-or over a text's tokens, 1 - prod (1 - a), with the text's labels; and of each
+  token's activation with them, for a label is of the whole text. Texts without a label count a little as without it.
 - reconstruction: squared error of known + discovered, as a share of the variance.
-- next tokens: cross-entropy through the frozen head of known + discovered alone, on the tokens whose residual is dropped
-  (with the residual it is the model's own, whatever was learned); a sampled softmax (Jean et al. 2015). Known activations
-  are taught: the text's label in place of what was read, at least `floor`, with a probability that falls.
+- next tokens: cross-entropy through the frozen head of known + discovered alone, on the tokens whose residual is
+  dropped (with the residual it is the model's own, whatever was learned); a sampled softmax (Jean et al. 2015). Known
+  activations are taught: the text's label in place of what was read, at least `floor`, with a probability that falls.
 - independence: squared cosines of known with discovered vectors.
-- adversary: the best linear reader of each concept from discovered + residual, averaged over a text. What a least-squares
-  reader finds is the gap between the means of texts with and without the concept, in units of the spread there (Belrose
-  et al. 2023: equal means are linear guardedness); the module closes the gap.
+- adversary: the best linear reader of each concept from discovered + residual, averaged over a text. What a
+  least-squares reader finds is the gap between the means of texts with and without the concept, in units of the spread
+  there (Belrose et al. 2023: equal means are linear guardedness); the module closes the gap.
+
+A large discovered part is factorised: its encoder and decoder are products with one basis of few rows.
 """
 
 from dataclasses import dataclass, field
@@ -23,7 +25,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, softplus
 
 from workbench.concepts.active import Active, top_logits
-from workbench.concepts.corpus import Corpus
 from workbench.concepts.settings import ConceptSettings
 from workbench.models import Head
 
@@ -60,13 +61,12 @@ class Lesson:
 class Learner(nn.Module):
     """The parameters of a bottleneck on their way."""
 
-    def __init__(self, settings: ConceptSettings, n_known: int, sample: Corpus, x: Tensor, seed: int) -> None:
+    def __init__(self, settings: ConceptSettings, n_known: int, x: Float[Tensor, "token d_model"]) -> None:
         super().__init__()
-        draws = torch.Generator().manual_seed(seed)
+        draws = torch.Generator().manual_seed(settings.seed)
         width, m = x.shape[-1], settings.discovered
         self.settings = settings
-        self.register_buffer("centre", x.mean(dim=0))
-        self.register_buffer("spread", x.std(dim=0).clamp_min(1e-4))
+        self.centre, self.spread = x.mean(dim=0), x.std(dim=0).clamp_min(1e-4)
         self.variance = float((x - self.centre).square().sum(dim=-1).mean())
         self.readers = nn.Parameter(torch.zeros(n_known, width))  # of standardised streams
         self.reader_bias = nn.Parameter(torch.full((n_known,), _ABSENT))

@@ -69,12 +69,14 @@ def train_bottleneck(
     """
     how = settings or ConceptSettings()
     if train.labels.shape[1] != len(concepts):
-        raise ConceptError(f"The labels are of {train.labels.shape[1]} concepts and {concepts.name} has {len(concepts)}.")
+        raise ConceptError(
+            f"The labels are of {train.labels.shape[1]} concepts and {concepts.name} has {len(concepts)}."
+        )
     last = train.corpus.site == last_site(subject)
     head = Head.of(subject) if last and how.weights.next_token else None
     with torch.random.fork_rng():
         torch.manual_seed(how.seed)
-        learner = Learner(how, len(concepts), train.corpus, _sampled(train, how.seed), how.seed)
+        learner = Learner(how, len(concepts), _sampled(train, how.seed))
         history = tuple(_descend(learner, Losses(learner, head, how.seed), train, held))
     made = _made(subject, concepts, learner, train)
     return Trained(calibrated(made, held), history)
@@ -95,14 +97,15 @@ def _descend(learner: Learner, losses: Losses, train: Taught, held: Taught) -> I
     for epoch in track(range(how.epochs), "Training the bottleneck"):
         taught = how.taught_last + (how.taught_first - how.taught_last) * (1 - epoch / how.epochs)
         rate = how.rate * (1 - epoch / how.epochs)
+        orders = _orders(len(train), how.batch, draws)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        learned = [_step(losses, optimiser, train.lesson(rows), taught) for rows in _orders(len(train), how.batch, draws)]
+        learned = [_step(losses, optimiser, train.lesson(rows), taught) for rows in orders]
         with torch.no_grad():
             seen = [losses(lesson, 0.0) for lesson in held.lessons(how.batch)]
-        row = {"epoch": epoch, "train": _mean(learned), "validation": _mean(seen)}
-        yield row
-        total = sum(row["validation"].values())
+        validation = _mean(seen)
+        yield {"epoch": epoch, "train": _mean(learned), "validation": validation}
+        total = sum(validation.values())
         if total < best:
             best, kept, since = total, {name: value.clone() for name, value in learner.state_dict().items()}, 0
         else:
@@ -123,7 +126,7 @@ def _begin(learner: Learner, train: Taught) -> None:
                 learner.vectors[concept] = shown.mean(dim=0) - other.mean(dim=0)
 
 
-def _step(losses: Losses, optimiser: torch.optim.Optimizer, lesson: Lesson, taught: float) -> dict[str, Tensor]:
+def _step(losses: Losses, optimiser: torch.optim.AdamW, lesson: Lesson, taught: float) -> dict[str, Tensor]:
     optimiser.zero_grad()
     found = losses(lesson, taught)
     torch.stack(list(found.values())).sum().backward()
@@ -175,13 +178,9 @@ def _made(subject: Subject, concepts: ConceptSet, learner: Learner, train: Taugh
 
 def _with_units(made: Bottleneck, train: Taught) -> Bottleneck:
     units = normalize(made.vectors, dim=-1)
-    active, along = (
-        torch.cat(parts)
-        for parts in zip(
-            *((lesson.averaged(_dense(made, lesson.x)), lesson.averaged(lesson.x @ units.T)) for lesson in train.lessons(256)),
-            strict=True,
-        )
-    )
+    lessons = list(train.lessons(256))
+    active = torch.cat([lesson.averaged(_dense(made, lesson.x)) for lesson in lessons])
+    along = torch.cat([lesson.averaged(lesson.x @ units.T) for lesson in lessons])
     labels = torch.from_numpy(train.labels)
     shown, other = ((labels == value).float() for value in (1, 0))
 

@@ -11,7 +11,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, field_validator
 
-from workbench.directions import Asset, Direction, assets as kinds
+from workbench.directions import Asset, Direction
+from workbench.directions import assets as kinds
 from workbench.directions.readout import readouts
 from workbench.errors import RecipeError, UsageError, first_fault
 from workbench.interventions.edit import Edit, edits, finite

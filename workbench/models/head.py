@@ -37,13 +37,13 @@ class Head:
             raise ModelError(f"{subject.name} bends its logits at the end (softcapping), so they are no sum of parts.")
         weight = norm.original_component.weight.detach().float()
         bias = getattr(norm.original_component, "bias", None)
-        eps = getattr(norm.original_component, "variance_epsilon", None) or getattr(norm.original_component, "eps", 1e-5)
+        known = [getattr(norm.original_component, name, None) for name in ("variance_epsilon", "eps")]
         return cls(
             gain=weight + 1 if norm.uses_weight_offset else weight,
             shift=torch.zeros_like(weight) if bias is None else bias.detach().float(),
             unembedding=unembed.weight.detach(),
             bias=None if getattr(unembed, "bias", None) is None else unembed.bias.detach().float(),
-            eps=float(eps),
+            eps=next((float(each) for each in known if each is not None), 1e-5),
             centres=not norm.uses_rms_norm,
         )
 
@@ -51,6 +51,11 @@ class Head:
         """A part of the stream as the unembedding meets it, before it is divided by the scale."""
         wide = part.float()
         return (wide - wide.mean(dim=-1, keepdim=True) if self.centres else wide) * self.gain
+
+    def direct_rows(self, rows: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """What of a stream such rows of the unembedding read: `direct(h) . row = h . direct_rows(row)`."""
+        weighted = rows.float() * self.gain
+        return weighted - weighted.mean(dim=-1, keepdim=True) if self.centres else weighted
 
     def scale(self, stream: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch 1"]:
         """What the final norm divides by."""

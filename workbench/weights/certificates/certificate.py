@@ -33,7 +33,7 @@ from workbench.weights.export import Export, exports
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was compared, the figures, and what was allowed; `export` and `unedited` are each against the live edit."""
+    """What was compared and allowed; the export, the unedited model, and the live edit `rounded` once more."""
 
     format: str
     weight_edit: str
@@ -46,7 +46,7 @@ class Certificate:
     prompts: Mapping[str, Any]
     export: Agreement
     unedited: Agreement
-    rounded: float  # max |difference| of the live edit from itself, rounded once more
+    rounded: Agreement
     tolerance: Mapping[str, float]
 
     def __repr__(self) -> str:
@@ -101,23 +101,23 @@ def certify(
         export=export,
         unedited=unedited,
         rounded=rounded,
-        tolerance=export.tolerance(subject.dtype, rounded),
+        tolerance=rounded.tolerance(subject.dtype),
     )
 
 
 def _figures(
     subject: Subject, recipe: Recipe, edit: WeightEdit, rows: Sequence[Row], again: Reloaded, scratch: Path
-) -> tuple[Agreement, Agreement, float]:
+) -> tuple[Agreement, Agreement, Agreement]:
     """The export's, and the unedited model's, against the live edit; and how far rounding alone takes that."""
-    export, unedited, rounded = Comparing(subject.dtype), Comparing(subject.dtype), 0.0
+    export, unedited, rounded = (Comparing(subject.dtype) for _ in range(3))
     with _live(subject, recipe, edit):
         for number, got in enumerate(track(again.logits, "Comparing the export", len(rows))):
             want = _logits(subject, rows[number])
             export.add(want, got)
             unedited.add(want, _taken(scratch, "unedited", number))
             with rounded_anew(subject, number):
-                rounded = max(rounded, float((_logits(subject, rows[number]) - want).abs().max()))
-    return export.found(), unedited.found(), rounded
+                rounded.add(want, _logits(subject, rows[number]))
+    return export.found(), unedited.found(), rounded.found()
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from workbench.weights.naming import base_of
 _FIGURES = {
     "positions": "positions", "max_difference": "max difference of logits", "mean_difference": "mean difference",
     "equal_argmax": "share with the same most likely token", "same_token": "the same, or one a rounding away",
-    "mean_kl": "mean KL (nats)", "rounding_kl": "KL that the rounding of logits explains",
+    "mean_kl": "mean KL (nats)",
 }  # fmt: skip
 _LIMITS = """\
 This is a tool of research into what alignment does inside a model, and of defence: to see how little an edit needs, and
@@ -141,6 +141,7 @@ def _certified(certificate: Certificate) -> str:
         (
             title,
             _figure(certificate.export, key),
+            _figure(certificate.rounded, key),
             _figure(certificate.unedited, key),
             f"{allowed[key]:.3g}" if key in allowed else "",
         )
@@ -150,9 +151,8 @@ def _certified(certificate: Certificate) -> str:
     return (
         f"## Certificate\n\nThe files were read again by {_code(certificate.reloaded_by)} ({_code(by)}), and their "
         f"logits compared with those of {certificate.reference}, on {prompts['n']} prompts ({_code(prompts['name'])}), "
-        f"in {_code(certificate.dtype)}. One more rounding of what the layers write moves the edit's own logits by "
-        f"up to {certificate.rounded:.2g}.\n\n"
-        + _table(("figure", "this export", "the unedited model", "allowed"), rows)
+        f"in {_code(certificate.dtype)}.\n\n"
+        + _table(("figure", "this export", "the edit, rounded once more", "the unedited model", "allowed"), rows)
         + "\n\n`certificate.json` holds the same. `sha256sum --check SHA256SUMS` checks the files."
     )
 

@@ -1,0 +1,143 @@
+"""How well a bottleneck reads, on texts that nothing was learned or chosen on.
+
+- reading: for each known concept the area under the ROC curve of its score, texts that show it against near misses, and
+  against all other texts; the calibration error of its probability.
+- mass: shares of known, discovered and residual in the likeliest token's centred logit, and the cross-entropy of the next
+  token with and without the residual, in nats (last site alone).
+- leakage: how well a linear probe reads each concept from discovered + residual, averaged over a text; from the known
+  part; and from the stream after LEACE (Belrose et al. 2023), which no linear probe reads on the texts it was made from.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from workbench.concepts.attribution import mean_row
+from workbench.concepts.bottleneck import Bottleneck
+from workbench.concepts.training import Taught, text_scores
+from workbench.models import Head
+from workbench.statistics import Score, mean_score
+
+_MOST = 2000  # tokens on which logits are computed
+_RIDGE = 0.01
+
+
+def reading_scores(made: Bottleneck, held: Taught) -> tuple[list[Score], dict[str, dict[str, float]]]:
+    """Means over the concepts, and each concept's own figures."""
+    scores = text_scores(made, held).double().numpy()
+    rows: dict[str, dict[str, float]] = {}
+    for column, name in enumerate(made.names):
+        labels = held.labels[:, column]
+        known = ~np.isnan(labels)
+        if len(set(labels[known])) < 2:
+            continue
+        slope, offset = made.calibration[column].tolist()
+        likely = 1 / (1 + np.exp(-(slope * scores[known, column] + offset)))
+        rows[name] = {
+            "auroc": float(roc_auc_score(labels[known], scores[known, column])),
+            "auroc_all": float(roc_auc_score(np.nan_to_num(labels), scores[:, column])),
+            "calibration_error": calibration_error(likely, labels[known]),
+            "n": int(known.sum()),
+        }
+    kinds = (("auroc", "higher"), ("auroc_all", "higher"), ("calibration_error", "lower"))
+    return [mean_score(kind, [row[kind] for row in rows.values()], better) for kind, better in kinds], rows
+
+
+def calibration_error(likely: np.ndarray, labels: np.ndarray, bins: int = 5) -> float:
+    """The expected calibration error over bins of equal counts (Naeini et al. 2015)."""
+    order = np.argsort(likely)
+    parts = [part for part in np.array_split(order, min(bins, len(order))) if len(part)]
+    return float(sum(len(p) * abs(likely[p].mean() - labels[p].mean()) for p in parts) / len(order))
+
+
+def mass_scores(made: Bottleneck, head: Head, held: Taught, seed: int = 0) -> list[Score]:
+    """Shares of the likeliest token's logit, and cross-entropies, on some tokens."""
+    corpus = held.corpus
+    ends = corpus.following >= 0
+    order = torch.randperm(len(corpus.acts), generator=torch.Generator().manual_seed(seed))
+    rows = order[ends[order]][:_MOST]
+    acts, targets = corpus.acts[rows].float(), corpus.following[rows]
+    reading = made(acts)
+    whole, bare = (head.logits(part) for part in (acts, reading.known + reading.discovered))
+    weights = head.direct_rows(head.rows(whole.argmax(dim=1)).float() - mean_row(head)) / head.scale(acts)
+    moving = reading.discovered - reading.constant
+    parts = {"known": reading.known, "discovered": moving, "constant": reading.constant, "residual": reading.residual}
+    along = {name: (part * weights).sum(dim=1) for name, part in parts.items()}
+    sizes = torch.stack([along["known"], along["discovered"] + along["constant"], along["residual"]], dim=1).abs()
+    shares = sizes / sizes.sum(dim=1, keepdim=True)
+    alone = torch.stack(list(along.values()), dim=1).abs()
+    losses = [cross_entropy(logits, targets, reduction="none").tolist() for logits in (whole, bare)]
+    found = {
+        "share of known": shares[:, 0].tolist(),
+        "share of discovered": shares[:, 1].tolist(),
+        "share of residual": shares[:, 2].tolist(),
+        "share of the constant alone": (alone[:, 2] / alone.sum(dim=1)).tolist(),
+        "cross-entropy of the model": losses[0],
+        "cross-entropy without the residual": losses[1],
+    }
+    return [mean_score(name, values, "neither") for name, values in found.items()]
+
+
+def leakage_scores(made: Bottleneck, train: Taught, held: Taught) -> list[Score]:
+    """AUROC of linear probes, averaged over the concepts."""
+    streams = {
+        "probe on the stream": lambda x, known: x,
+        "probe on the known part": lambda x, known: known,
+        "probe on discovered + residual": lambda x, known: x - known,
+    }
+    found = []
+    for name, of in streams.items():
+        taught, tested = (_means(made, texts, of) for texts in (train, held))
+        found.append(mean_score(name, _probed(taught, train.labels, tested, held.labels), "neither"))
+    plain = [_means(made, texts, lambda x, known: x) for texts in (train, held)]
+    found.append(mean_score("probe after LEACE", _probed(plain[0], train.labels, plain[1], held.labels, True), "lower"))
+    return found
+
+
+def _means(made: Bottleneck, texts: Taught, of: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
+    """A part of the stream, over its scale, averaged over each text."""
+    found = []
+    for lesson in texts.lessons(256):
+        known = made.known_active(lesson.x).written(made.vectors)
+        found.append(lesson.averaged(of(lesson.x, known)))
+    return torch.cat(found).double().numpy()
+
+
+def _probed(
+    train: np.ndarray, labels: np.ndarray, held: np.ndarray, truth: np.ndarray, erased: bool = False
+) -> list[float]:
+    """Each concept's AUROC on held texts, of a probe that was fitted on training texts."""
+    centre, spread = train.mean(axis=0), train.std(axis=0) + 1e-6
+    train, held = (train - centre) / spread, (held - centre) / spread
+    found = []
+    for column in range(labels.shape[1]):
+        mine, test = (~np.isnan(each[:, column]) for each in (labels, truth))
+        if any(len(set(each[rows, column])) < 2 for each, rows in ((labels, mine), (truth, test))):
+            continue
+        x, y = train[mine], held[test]
+        if erased:
+            eraser = leace(x, labels[mine, column])
+            x, y = x - (x - x.mean(axis=0)) @ eraser, y - (y - x.mean(axis=0)) @ eraser
+        probe = LogisticRegression(C=_RIDGE, max_iter=500).fit(x, labels[mine, column])
+        found.append(float(roc_auc_score(truth[test, column], probe.decision_function(y))))
+    return found
+
+
+def leace(x: Float[np.ndarray, "n d"], labels: Float[np.ndarray, " n"]) -> Float[np.ndarray, "d d"]:
+    """The matrix E for which x - (x - mean) E has equal class means and is as near to x as that allows, in the sense of
+    its covariance."""
+    off = x - x.mean(axis=0)
+    values, vectors = np.linalg.eigh(off.T @ off / len(x))
+    keep = values > values.max() * 1e-10
+    white = vectors[:, keep] / np.sqrt(values[keep]) @ vectors[:, keep].T
+    back = vectors[:, keep] * np.sqrt(values[keep]) @ vectors[:, keep].T
+    cross = white @ (off.T @ (labels - labels.mean())) / len(x)
+    unit = cross / max(float(np.linalg.norm(cross)), 1e-12)
+    found: np.ndarray = white @ np.outer(unit, unit) @ back
+    return found

@@ -13,6 +13,7 @@ from workbench.cli import (
     audit_weights,
     bench,
     card,
+    concepts,
     cone,
     demo,
     doctor,
@@ -53,6 +54,7 @@ app.command("audit-weights")(audit_weights.command)
 app.command("card")(card.command)
 app.command("cone")(cone.command)
 app.command("bench")(bench.command)
+app.add_typer(concepts.app)
 app.add_typer(runs.app, name="runs")
 
 

@@ -10,7 +10,7 @@ are of absolute parts, |known|, |discovered|, |residual|; what of the discovered
 to a logit is its gradient there times the part: first order, and no sum.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import einsum
@@ -66,21 +66,26 @@ def attribute(
     `tokens` asks for others, one for each position of every prompt. The edit that is on the model is part of what is
     explained. Raises DirectionError where the bottleneck is of another model.
     """
+    return [attribute_row(subject, bottleneck, row, tokens) for row in token_rows(subject, prompts)]
+
+
+def attribute_row(
+    subject: Subject, bottleneck: Bottleneck, row: list[int], tokens: Tensor | None = None, n_prompt: int | None = None
+) -> Attribution:
+    """The same for one row of tokens; where the first `n_prompt` are a prompt, for the reply's tokens alone."""
     bottleneck.check_fits(subject)
-    return [_of_row(subject, bottleneck, row, tokens) for row in token_rows(subject, prompts)]
-
-
-def _of_row(subject: Subject, bottleneck: Bottleneck, row: list[int], tokens: Tensor | None) -> Attribution:
-    batch = subject.batch([row])
+    batch, first = subject.batch([row]), 0
+    if n_prompt is not None:
+        batch, first = replace(batch, prompt_lengths=torch.tensor([n_prompt], device=subject.device)), n_prompt - 1
     last = bottleneck.site.layer == subject.n_layers - 1 and bottleneck.site.stream == "resid_post"
     stream, logits = _run(subject, bottleneck, batch, gradients=not last)
-    asked = _asked(row, logits.detach(), tokens)
+    asked = _asked(row, logits.detach(), tokens)[first:]
     if last:
-        return _exactly(Head.of(subject), bottleneck, stream, asked)
-    centred = logits.float() - logits.float().mean(dim=-1, keepdim=True)
+        return _exactly(Head.of(subject), bottleneck, stream[0, first:].float(), asked)
+    centred = logits[first:].float() - logits[first:].float().mean(dim=-1, keepdim=True)
     picked = centred.gather(1, asked[:, None])[:, 0]
-    slopes = [torch.autograd.grad(each, stream, retain_graph=True)[0][0, i] for i, each in enumerate(picked)]
-    return _parts(bottleneck, stream[0].detach(), torch.stack(slopes).float(), asked, picked.detach())
+    slopes = [torch.autograd.grad(each, stream, retain_graph=True)[0][0, first + i] for i, each in enumerate(picked)]
+    return _parts(bottleneck, stream[0, first:].detach(), torch.stack(slopes).float(), asked, picked.detach())
 
 
 def _run(subject: Subject, bottleneck: Bottleneck, batch: Batch, gradients: bool) -> tuple[Tensor, Tensor]:
@@ -106,8 +111,9 @@ def _asked(row: list[int], logits: Float[Tensor, "pos vocab"], tokens: Tensor | 
     return tokens
 
 
-def _exactly(head: Head, bottleneck: Bottleneck, stream: Tensor, asked: Int[Tensor, " pos"]) -> Attribution:
-    acts = stream[0].float()
+def _exactly(
+    head: Head, bottleneck: Bottleneck, acts: Float[Tensor, "pos d_model"], asked: Int[Tensor, " pos"]
+) -> Attribution:
     mean = mean_row(head)
     rows = head.rows(asked).float() - mean
     biases = einsum(rows, head.shift, "pos d, d -> pos")

@@ -9,6 +9,7 @@ so that a positive score says that the text made the contribution larger. By act
 output are in what the bottleneck reads, the cosine of their mean activations.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +17,16 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
+from workbench.activations import ActivationStore
+from workbench.concepts.attribution import mean_row
 from workbench.concepts.bottleneck import Bottleneck, scale_of
+from workbench.concepts.corpus import capture_corpus
+from workbench.concepts.labels import ConceptSet
 from workbench.concepts.training import Taught
+from workbench.errors import ConceptError
+from workbench.generation import generate
+from workbench.models import Head, Subject, token_rows
+from workbench.prompts import Prompts
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,37 @@ class Informed:
     def top(self, n: int) -> list[int]:
         """The texts that informed it most, by gradient."""
         return self.by_gradient.topk(min(n, len(self.by_gradient))).indices.tolist()
+
+
+def informed_replies(
+    subject: Subject, made: Bottleneck, concepts: ConceptSet, prompts: Prompts, concept: str, max_new_tokens: int = 32
+) -> tuple[Informed, tuple[str, ...]]:
+    """The same for the model's replies to some prompts: the scores, and the training texts that they are of.
+
+    Raises ConceptError where the bottleneck does not know the concept, or the model says nothing.
+    """
+    made.check_fits(subject)
+    made.index(concept)
+    rows = concepts.part("train")
+    train = Taught(capture_corpus(subject, rows.texts, made.site, store=ActivationStore.default()), rows.labels)
+    acts, weights = zip(*_said(subject, made, prompts, max_new_tokens), strict=True)
+    return informed_by(made, train, torch.cat(acts), torch.cat(weights), concept), rows.texts
+
+
+def _said(subject: Subject, made: Bottleneck, prompts: Prompts, n: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The stream at each token of a reply, and what its logit reads of it."""
+    head = Head.of(subject)
+    kept: list[Tensor] = []
+    mean = mean_row(head)
+    for before, reply in zip(token_rows(subject, prompts), generate(subject, prompts, max_new_tokens=n), strict=True):
+        if not reply.tokens:
+            raise ConceptError(f"The model says nothing to {reply.prompt.text[:40]!r}; ask something else.")
+        row = [*before, *reply.tokens[:-1]]
+        with subject.hooked([(made.site, lambda acts, hook: kept.append(acts[0].detach()))]):
+            subject.logits(subject.batch([row]), last=1)
+        acts = kept.pop()[len(before) - 1 :].float()
+        rows = head.rows(torch.tensor(reply.tokens)).float() - mean
+        yield acts, head.direct_rows(rows) / head.scale(acts)
 
 
 def informed_by(

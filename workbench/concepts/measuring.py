@@ -2,10 +2,11 @@
 
 - reading: for each known concept the area under the ROC curve of its score, texts that show it against near misses, and
   against all other texts; the calibration error of its probability.
-- mass: shares of known, discovered and residual in the likeliest token's centred logit, and the cross-entropy of the next
-  token with and without the residual, in nats (last site alone).
+- mass: shares of known, discovered and residual in the likeliest token's centred logit, and the cross-entropy of the
+  next token with and without the residual, in nats (last site alone).
 - leakage: how well a linear probe reads each concept from discovered + residual, averaged over a text; from the known
-  part; and from the stream after LEACE (Belrose et al. 2023), which no linear probe reads on the texts it was made from.
+  part; and from the stream after LEACE (Belrose et al. 2023), where no linear probe reads it on the texts it was made
+  from.
 """
 
 from collections.abc import Callable
@@ -45,8 +46,8 @@ def reading_scores(made: Bottleneck, held: Taught) -> tuple[list[Score], dict[st
             "calibration_error": calibration_error(likely, labels[known]),
             "n": int(known.sum()),
         }
-    kinds = (("auroc", "higher"), ("auroc_all", "higher"), ("calibration_error", "lower"))
-    return [mean_score(kind, [row[kind] for row in rows.values()], better) for kind, better in kinds], rows
+    kinds = ("auroc", "auroc_all", "calibration_error")
+    return [mean_score(kind, [row[kind] for row in rows.values()]) for kind in kinds], rows
 
 
 def calibration_error(likely: np.ndarray, labels: np.ndarray, bins: int = 5) -> float:

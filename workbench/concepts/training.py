@@ -173,7 +173,32 @@ def _made(subject: Subject, concepts: ConceptSet, learner: Learner, train: Taugh
             names=concepts.names, k_known=min(how.k_known, n), k_discovered=min(how.k_discovered, m),
             site=train.corpus.site, model_name=subject.name, model_digest=subject.digest,
         )  # fmt: skip
-        return _with_units(made, train)
+        closed = _closed(made, train, how.weights.adversary) if how.weights.adversary else made
+        return _with_units(closed, train)
+
+
+def _closed(made: Bottleneck, texts: Taught, weight: float) -> Bottleneck:
+    """The adversary's last word: known vectors that leave no gap between class means, as near as that allows.
+
+    Of each concept's labelled texts the mean stream's gap has to be that of the activations times the vectors,
+    G_a V = G_x: then no linear reader finds the concept in what is left. Solved with a ridge, from what was learned.
+    """
+    lessons = list(texts.lessons(256))
+    active = torch.cat([lesson.averaged(_dense(made, lesson.x)) for lesson in lessons])
+    streams = torch.cat([lesson.averaged(lesson.x) for lesson in lessons])
+    of_active, of_stream = (_gaps(values, torch.from_numpy(texts.labels)) for values in (active, streams))
+    missing = of_stream - of_active @ made.vectors
+    square = of_active @ of_active.T
+    ridge = square.diagonal().mean() * 1e-2 / weight
+    step = of_active.T @ torch.linalg.solve(square + ridge * torch.eye(len(square)), missing)
+    return replace(made, vectors=made.vectors + step)
+
+
+def _gaps(values: Float[Tensor, "text width"], labels: Float[Tensor, "text known"]) -> Float[Tensor, "known width"]:
+    """For each concept, the mean over texts that show it less that over near misses."""
+    shown, other = ((labels == value).float() for value in (1, 0))
+    means = [side.T @ values / side.sum(dim=0).clamp_min(1)[:, None] for side in (shown, other)]
+    return means[0] - means[1]
 
 
 def _with_units(made: Bottleneck, train: Taught) -> Bottleneck:

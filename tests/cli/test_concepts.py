@@ -1,0 +1,110 @@
+"""`workbench concepts`: train, explain, steer, data and search on a tiny model."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.concepts.planted import a_set
+
+
+@pytest.fixture(scope="module")
+def concept_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("concepts")
+    for concept in a_set(2, 20).concepts:
+        lines = [f"name = {json.dumps(concept.name)}", f"description = {json.dumps(concept.description)}"]
+        lines += [f"{side} = {json.dumps(getattr(concept, side))}" for side in ("positive", "near_miss")]
+        (folder / f"{concept.name}.toml").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.fixture
+def trained(run: Run, model: Path, concept_folder: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "bottleneck"
+    options = ("--discovered", 16, "--epochs", 2, "--dtype", "float32")
+    status, text, err = run("concepts", "train", model, "--concepts", concept_folder, *options, "--out", out, "--json")
+    assert status == 0, err
+    found = json.loads(text)
+    assert set(found["concepts"]) == {"rain", "wind"}
+    names = {score["name"] for score in found["scores"]}
+    assert {"auroc", "auroc, shuffled labels", "share of residual", "probe after LEACE"} <= names
+    assert all(score["n"] >= 2 for score in found["scores"])
+    return out
+
+
+OPTIONS = ("--max-new-tokens", 6, "--dtype", "float32", "--json")
+
+
+def test_a_reply_is_explained_with_figures(run: Run, model: Path, trained: Path, tmp_path: Path) -> None:
+    asked = ("--bottleneck", trained, "--prompt", "Hello", "--out", tmp_path / "figures")
+    status, text, err = run("concepts", "explain", model, *asked, *OPTIONS)
+    assert status == 0, err
+    found = json.loads(text)
+    (one,) = found["explanations"]
+    assert one["exact"]
+    assert one["error"] < 1e-4
+    assert [Path(file).name for file in found["figures"]] == ["0-map.html", "0-shares.html", "0-token.html"]
+    assert all(Path(file).stat().st_size > 10_000 for file in found["figures"])
+
+
+def test_steering_is_a_recipe_that_other_commands_take(run: Run, model: Path, trained: Path, tmp_path: Path) -> None:
+    asked = ("--bottleneck", trained, "--prompt", "Hello")
+    recipe = tmp_path / "recipe.json"
+    call = ("concepts", "steer", model, *asked, "--amplify", "rain=300", "--suppress", "wind", "--out", recipe)
+    status, text, err = run(*call, *OPTIONS)
+    assert status == 0, err
+    (row,) = json.loads(text)["replies"]
+    assert row["plain"] != row["steered"]
+    status, text, err = run("generate", model, "--prompt", "Hello", "--recipe", recipe, *OPTIONS)
+    assert (status, json.loads(text)["replies"][0]["reply"]) == (0, row["steered"]), err
+
+
+def test_training_texts_are_named(run: Run, model: Path, trained: Path, concept_folder: Path) -> None:
+    asked = ("--bottleneck", trained, "--concept", "rain", "--concepts", concept_folder, "--prompt", "Hello")
+    status, text, err = run("concepts", "data", model, *asked, "--n", 3, *OPTIONS)
+    assert status == 0, err
+    assert len(json.loads(text)["texts"]) == 3
+
+
+def test_a_search_finds_by_words(run: Run) -> None:
+    status, text, err = run("concepts", "search", "a recipe for soup with garlic", "--json")
+    assert status == 0, err
+    assert next(iter(json.loads(text)["found"])) == "cooking"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("steer", "--prompt", "x"), "No concept is to be changed; give --amplify"),
+        (
+            ("steer", "--prompt", "x", "--amplify", "joy"),
+            "There is no concept 'joy'; the bottleneck knows: rain, wind.",
+        ),
+        (("steer", "--prompt", "x", "--amplify", "rain=much"), "'rain=much' is not NAME=NUMBER."),
+        (("explain",), "There is nothing to ask; give --prompt TEXT or --prompts SET."),
+        (("data", "--concept", "joy", "--prompt", "x"), "There is no concept 'joy'"),
+    ],
+)
+def test_wrong_use_is_one_sentence(
+    options: tuple[str, ...], said: str, run: Run, model: Path, trained: Path, concept_folder: Path
+) -> None:
+    more = ("--concepts", concept_folder) if options[0] == "data" else ()
+    call = ("concepts", options[0], model, "--bottleneck", trained, *options[1:], *more, *OPTIONS)
+    status, _, err = run(*call)
+    assert status == 2
+    assert said in " ".join(err.split())
+
+
+def test_a_bottleneck_of_another_model_is_refused(run: Run, trained: Path, tiny_folders: dict[str, Path]) -> None:
+    status, _, err = run(
+        "concepts", "explain", tiny_folders["gpt2"], "--bottleneck", trained, "--prompt", "x", *OPTIONS
+    )
+    assert status == 2
+    assert "The bottleneck was found in" in " ".join(err.split())
+
+
+def test_what_is_no_bottleneck_is_refused(run: Run, model: Path, direction: Path) -> None:
+    status, _, err = run("concepts", "explain", model, "--bottleneck", direction, "--prompt", "x", *OPTIONS)
+    assert status == 2
+    assert "is not a bottleneck file" in " ".join(err.split())

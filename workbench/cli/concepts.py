@@ -1,0 +1,246 @@
+"""workbench concepts train | explain | steer | data | search"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workbench.cli import options as o
+from workbench.cli.display import interval, show, table, watching
+
+if TYPE_CHECKING:
+    from workbench.concepts import Bottleneck, ConceptSet
+    from workbench.interventions import Recipe
+    from workbench.prompts import Prompts
+
+app = typer.Typer(
+    name="concepts", help="A concept bottleneck: read, attribute and steer by concept.", no_args_is_help=True
+)
+
+Set = Annotated[Path | None, typer.Option("--concepts", help="A folder of .toml concepts, or a labelled .jsonl file.")]
+Trained = Annotated[Path, typer.Option("--bottleneck", help="A `concepts train` run, or its file.")]
+Asked = Annotated[list[str] | None, typer.Option("--prompt", help="A prompt; may be repeated.")]
+Many = Annotated[str | None, typer.Option("--prompts", help="A set or a file of prompts.")]
+
+
+@app.command("train")
+def train(
+    model: o.Model,
+    concepts: Set = None,
+    site: Annotated[str | None, typer.Option(help="Where, e.g. 23.resid_post; default: the last stream.")] = None,
+    discovered: Annotated[int, typer.Option(min=1, help="Discovered concepts.")] = 1024,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs at most.")] = 12,
+    seed: o.Seed = 0,
+    dtype: o.Dtype = None,
+    device: o.Device = None,
+    out: o.Out = None,
+    json: o.Json = False,
+) -> None:
+    """Train a bottleneck on labelled texts; writes a run folder with what was measured on locked ones."""
+    with watching():
+        from workbench.concepts import ConceptSettings, record_bottleneck
+        from workbench.models import Site
+
+        chosen = _set(concepts)
+        how = ConceptSettings(discovered=discovered, k_discovered=min(64, discovered), epochs=epochs, seed=seed)
+        subject = o.open_subject(model, dtype, device)
+        place = Site.parse(site) if site else None
+        folder = record_bottleneck(subject, chosen, site=place, settings=how, out=out)
+    results = folder.results() | {"run": str(folder.path), "timings": folder.manifest.timings}
+    show(results, json, *train_tables(results), f"The bottleneck is in {folder.path}.")
+
+
+@app.command("explain")
+def explain(
+    model: o.Model,
+    bottleneck: Trained,
+    prompt: Asked = None,
+    prompts: Many = None,
+    max_new_tokens: o.Tokens = 32,
+    dtype: o.Dtype = None,
+    device: o.Device = None,
+    out: Annotated[Path | None, typer.Option("--out", help="A folder for the figures.")] = None,
+    json: o.Json = False,
+) -> None:
+    """Let the model reply, and say what each concept added to every token."""
+    with watching():
+        from workbench.concepts import explain as explained
+
+        asked = _prompts(prompt, prompts)
+        found = explained(o.open_subject(model, dtype, device), _made(bottleneck), asked, max_new_tokens=max_new_tokens)
+        files = [file for number, each in enumerate(found) for file in _figures(each, number, out)]
+    results = {"explanations": [each.to_json() for each in found], "figures": files}
+    show(results, json, *explain_tables(results))
+
+
+@app.command("steer")
+def steer(
+    model: o.Model,
+    bottleneck: Trained,
+    prompt: Asked = None,
+    prompts: Many = None,
+    amplify: Annotated[list[str] | None, typer.Option(help="NAME=UNITS, in natural units; may be repeated.")] = None,
+    suppress: Annotated[list[str] | None, typer.Option(help="NAME or NAME=SHARE.")] = None,
+    scale: Annotated[list[str] | None, typer.Option(help="NAME=FACTOR.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=UNITS: 0 absent, 1 as in texts that show it.")
+    ] = None,
+    max_new_tokens: o.Tokens = 64,
+    dtype: o.Dtype = None,
+    device: o.Device = None,
+    out: Annotated[Path | None, typer.Option("--out", help="A recipe file to write.")] = None,
+    json: o.Json = False,
+) -> None:
+    """Turn concepts up or down, and show the replies beside those without."""
+    with watching():
+        from workbench.generation import generate
+        from workbench.interventions import Recipe
+
+        made, asked = _made(bottleneck), _prompts(prompt, prompts)
+        recipe = _recipe(made, amplify, suppress, scale, set_)
+        subject = o.open_subject(model, dtype, device)
+        said = [generate(subject, asked, each, max_new_tokens=max_new_tokens) for each in (Recipe(), recipe)]
+        if out is not None:
+            recipe.save(out)
+    rows = [
+        {"prompt": one.text, "plain": before.text, "steered": after.text}
+        for one, before, after in zip(asked, *said, strict=True)
+    ]
+    results = {"recipe": str(recipe), "replies": rows}
+    show(results, json, *[table(str(recipe), ("prompt", "plain", "steered"), [list(row.values()) for row in rows])])
+
+
+@app.command("data")
+def data(
+    model: o.Model,
+    bottleneck: Trained,
+    concept: Annotated[str, typer.Option(help="A known concept.")],
+    prompt: Asked = None,
+    prompts: Many = None,
+    concepts: Set = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Training texts to show.")] = 10,
+    max_new_tokens: o.Tokens = 32,
+    dtype: o.Dtype = None,
+    device: o.Device = None,
+    json: o.Json = False,
+) -> None:
+    """Which training texts informed a concept's part in a reply."""
+    with watching():
+        from workbench.concepts import informed_replies
+
+        made, asked = _made(bottleneck), _prompts(prompt, prompts)
+        subject = o.open_subject(model, dtype, device)
+        found, texts = informed_replies(subject, made, _set(concepts), asked, concept, max_new_tokens)
+        rows = [
+            {"text": texts[i], "gradient": float(found.by_gradient[i]), "activation": float(found.by_activation[i])}
+            for i in found.top(n)
+        ]
+    title = f"Training texts that informed {concept} most"
+    lines = [[f"{row['gradient']:.3g}", f"{row['activation']:.2f}", str(row["text"])] for row in rows]
+    show({"concept": concept, "texts": rows}, json, table(title, ("by gradient", "by activation", "text"), lines))
+
+
+@app.command("search")
+def search(words: Annotated[str, typer.Argument(help="Words.")], concepts: Set = None, json: o.Json = False) -> None:
+    """Known concepts that fit some words."""
+    with watching():
+        from workbench.concepts import search_concepts
+
+        found = search_concepts(words, _set(concepts))
+    rows = [[name, f"{fit:.2f}"] for name, fit in found]
+    show({"found": dict(found)}, json, table(f"Concepts that fit {words!r}", ("concept", "cosine"), rows))
+
+
+def _set(path: Path | None) -> "ConceptSet":
+    from workbench.concepts import builtin_concepts, load_concepts
+
+    return builtin_concepts() if path is None else load_concepts(path)
+
+
+def _made(path: Path) -> "Bottleneck":
+    from workbench.concepts import Bottleneck
+
+    return Bottleneck.load(path)
+
+
+def _prompts(given: list[str] | None, named: str | None) -> "Prompts":
+    from workbench.errors import UsageError
+    from workbench.prompts import Prompts, load_prompts
+
+    if given:
+        return Prompts.of(given)
+    if named is None:
+        raise UsageError("There is nothing to ask; give --prompt TEXT or --prompts SET.")
+    return load_prompts(named)
+
+
+def _recipe(
+    made: "Bottleneck", amplify: list[str] | None, suppress: list[str] | None, scale: list[str] | None,
+    set_: list[str] | None,
+) -> "Recipe":  # fmt: skip
+    from workbench.concepts.edits import AmplifyConcept, ScaleConcept, SetConcept, SuppressConcept
+    from workbench.errors import UsageError
+    from workbench.interventions import Recipe
+
+    edits = [
+        *(AmplifyConcept(made.concept(name), value) for name, value in _pairs(amplify, 1.0)),
+        *(SuppressConcept(made.concept(name), value) for name, value in _pairs(suppress, 1.0)),
+        *(ScaleConcept(made.concept(name), value) for name, value in _pairs(scale, 0.0)),
+        *(SetConcept(made.concept(name), value) for name, value in _pairs(set_, 1.0)),
+    ]
+    if not edits:
+        raise UsageError("No concept is to be changed; give --amplify, --suppress, --scale or --set.")
+    return sum((edit.at(made.site) for edit in edits), Recipe())
+
+
+def _pairs(given: list[str] | None, usual: float) -> list[tuple[str, float]]:
+    from workbench.errors import UsageError
+
+    found = []
+    for text in given or []:
+        name, _, number = text.partition("=")
+        try:
+            found.append((name, float(number) if number else usual))
+        except ValueError:
+            raise UsageError(f"{text!r} is not NAME=NUMBER.") from None
+    return found
+
+
+def _figures(found: Any, number: int, out: Path | None) -> list[str]:
+    """The figures of an explanation, as files."""
+    if out is None:
+        return []
+    from workbench.runs import write_text
+
+    likeliest = int(found.attribution.known.abs().sum(dim=1).argmax())
+    plots = {"map": found.plot(), "shares": found.plot_shares(), "token": found.plot_token(likeliest)}
+    out.mkdir(parents=True, exist_ok=True)
+    files = {name: out / f"{number}-{name}.html" for name in plots}
+    for name, figure in plots.items():
+        write_text(files[name], figure.to_html(include_plotlyjs=True))
+    return [str(file) for file in files.values()]
+
+
+def train_tables(results: Mapping[str, Any]) -> list[Any]:
+    """What was measured on test texts, and the concepts that are read worst and best."""
+    scores = [[score["name"], interval(score), str(score["n"])] for score in results["scores"]]
+    ranked = sorted(results["concepts"].items(), key=lambda item: item[1]["auroc"])
+    ends = ranked if len(ranked) <= 12 else [*ranked[:6], *ranked[-6:]]
+    rows = [[name, f"{row['auroc']:.2f}", f"{row['auroc_all']:.2f}", str(row["n"])] for name, row in ends]
+    return [
+        table("On test texts (means over concepts or tokens)", ("measure", "value", "n"), scores),
+        table("Worst and best read", ("concept", "AUROC, near misses", "AUROC, all texts", "n"), rows),
+    ]
+
+
+def explain_tables(results: Mapping[str, Any]) -> list[Any]:
+    """Shares, and the concepts that added most, of each reply."""
+    found = []
+    for each in results["explanations"]:
+        shares = ", ".join(f"{name} {100 * value:.0f} %" for name, value in each["shares"].items())
+        rows = [[name, f"{value:+.2f}"] for name, value in list(each["concepts"].items())[:10]]
+        how = "exact" if each["exact"] else "of first order"
+        title = f"{''.join(each['tokens'])[:80]!r}: {shares} ({how})"
+        found.append(table(title, ("concept", "mean logits a token"), rows))
+    return found

@@ -1,0 +1,106 @@
+"""Explain a reply by its concepts: what each adds to every token that was said."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from workbench.concepts.attribution import PARTS, Attribution, attribute_row
+from workbench.concepts.bottleneck import Bottleneck
+from workbench.generation import generate
+from workbench.interventions import Recipe, steered
+from workbench.models import Subject, token_rows
+from workbench.prompts import Prompt, Prompts
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A prompt, what was said, and the parts of each said token's logit."""
+
+    prompt: str
+    tokens: tuple[str, ...]
+    attribution: Attribution
+
+    def __repr__(self) -> str:
+        return f"Explanation({len(self.tokens)} tokens of a reply to {self.prompt[:40]!r})"
+
+    def top_concepts(self, n: int = 12) -> list[tuple[str, float]]:
+        """The known concepts that added most, in absolute size, over the whole reply: mean logits a token."""
+        mean = self.attribution.known.mean(dim=0)
+        order = mean.abs().argsort(descending=True)[:n].tolist()
+        return [(self.attribution.names[i], float(mean[i])) for i in order]
+
+    def waterfall(self, token: int, n: int = 10) -> list[tuple[str, float]]:
+        """The largest parts of one token's logit; the sum is the logit."""
+        found = self.attribution
+        named = {name: float(found.known[token, i]) for i, name in enumerate(found.names)}
+        for number, value in zip(found.numbers[token].tolist(), found.discovered[token].tolist(), strict=True):
+            named[f"discovered {number}"] = named.get(f"discovered {number}", 0.0) + value
+        largest = sorted(named, key=lambda name: -abs(named[name]))[:n]
+        rest = sum(value for name, value in named.items() if name not in largest)
+        ends = {"other concepts": rest, "constant": float(found.constant[token]),
+                "residual": float(found.residual[token]), "biases": float(found.biases[token])}  # fmt: skip
+        return [*((name, named[name]) for name in largest), *((name, value) for name, value in ends.items() if value)]
+
+    def to_json(self) -> dict[str, Any]:
+        """The reply's tokens, their shares and the concepts that added most."""
+        found = self.attribution
+        shares = found.shares.mean(dim=0).tolist()
+        return {
+            "prompt": self.prompt,
+            "tokens": list(self.tokens),
+            "logits": found.logit.tolist(),
+            "exact": found.exact,
+            "error": float((found.total - found.logit).abs().max()) if found.exact else None,
+            "shares": dict(zip(PARTS, shares, strict=True)),
+            "concepts": dict(self.top_concepts(20)),
+        }
+
+    def plot(self, n: int = 12) -> Any:
+        """The map of what the concepts that matter most add to each token."""
+        from workbench.plots.concepts import concept_map_figure
+
+        names = [name for name, _ in self.top_concepts(n)]
+        rows = [self.attribution.names.index(name) for name in names]
+        return concept_map_figure(self.tokens, names, self.attribution.known[:, rows].T.numpy())
+
+    def plot_shares(self) -> Any:
+        """The shares of known, discovered and residual of each token."""
+        from workbench.plots.concepts import shares_figure
+
+        return shares_figure(self.tokens, np.asarray(self.attribution.shares))
+
+    def plot_token(self, token: int) -> Any:
+        """How one token's logit comes about."""
+        from workbench.plots.concepts import waterfall_figure
+
+        return waterfall_figure(self.waterfall(token), self.tokens[token])
+
+
+def explain(
+    subject: Subject,
+    bottleneck: Bottleneck,
+    prompts: Prompts,
+    recipe: Recipe | None = None,
+    *,
+    max_new_tokens: int = 32,
+) -> list[Explanation]:
+    """Let the model reply under a recipe, and take every token of the reply apart, under the same recipe."""
+    asked = recipe or Recipe()
+    replies = generate(subject, prompts, asked, max_new_tokens=max_new_tokens)
+    found = []
+    for prompt, reply in zip(prompts, replies, strict=True):
+        if not reply.tokens:
+            continue
+        found.append(_of_reply(subject, bottleneck, prompt, [int(token) for token in reply.tokens], asked))
+    return found
+
+
+def _of_reply(subject: Subject, bottleneck: Bottleneck, prompt: Prompt, said: list[int], recipe: Recipe) -> Explanation:
+    (before,) = token_rows(subject, [prompt])
+    row = [*before, *said[:-1]]
+    asked = torch.tensor([*row[1:], said[-1]])
+    with steered(subject, recipe):
+        found = attribute_row(subject, bottleneck, row, asked, len(before))
+    return Explanation(prompt.text, tuple(str(subject.tokenizer.decode([token])) for token in said), found)

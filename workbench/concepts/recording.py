@@ -1,0 +1,94 @@
+"""Train a bottleneck into a run folder: `workbench concepts train`, and the same from a script.
+
+The folder holds the bottleneck, the losses of each epoch, and what was measured on the test texts, which were opened
+once, after training; beside what is read of concepts stands the same with shuffled labels.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from workbench.activations import ActivationStore
+from workbench.concepts.bottleneck import Bottleneck
+from workbench.concepts.corpus import capture_corpus
+from workbench.concepts.labels import ConceptSet, Part
+from workbench.concepts.measuring import leakage_scores, mass_scores, reading_scores
+from workbench.concepts.settings import ConceptSettings
+from workbench.concepts.training import Taught, Trained, last_site, train_bottleneck
+from workbench.models import Head, Site, Subject
+from workbench.runs import RunFolder, RunManifest, note
+from workbench.statistics import Score
+
+FILE = "bottleneck.safetensors"
+
+
+def taught(subject: Subject, concepts: ConceptSet, part: Part, site: Site) -> Taught:
+    """The texts of a part, captured or read from the store, and their labels."""
+    rows = concepts.part(part)
+    return Taught(capture_corpus(subject, rows.texts, site, store=ActivationStore.default()), rows.labels)
+
+
+def record_bottleneck(
+    subject: Subject,
+    concepts: ConceptSet,
+    *,
+    site: Site | None = None,
+    settings: ConceptSettings | None = None,
+    out: Path | None = None,
+) -> RunFolder:
+    """Capture, train, measure. A run that was stopped goes on from the captured texts.
+
+    Raises ConceptError where the concepts cannot be learned, UsageError where the model has no such site.
+    """
+    how, place = settings or ConceptSettings(), site or last_site(subject)
+    subject.check_site(place)
+    said = how.model_dump() | {"site": str(place), "concepts": concepts.name}
+    manifest = RunManifest(
+        command="concepts train", settings=said, model=subject.identity, data={"concepts": concepts.digest}
+    )
+    folder = RunFolder.start(manifest, out)
+    if folder.done:
+        note(f"This bottleneck was trained before; it is in {folder.path}.")
+        return folder
+    with folder.timed("capture"):
+        train, held, test = (taught(subject, concepts, part, place) for part in ("train", "val", "test"))
+    with folder.timed("train"):
+        found = train_bottleneck(subject, concepts, train, held, how)
+    found.bottleneck.save(folder.path / FILE)
+    with folder.timed("control"):
+        shuffled = _shuffled(subject, concepts, place, how)
+    with folder.timed("measure"):
+        results, scores = _measured(subject, found, shuffled, train, test)
+    folder.finish(results | {"tokens": len(train.corpus.acts), "texts": len(train)}, scores)
+    return folder
+
+
+def _shuffled(
+    subject: Subject, concepts: ConceptSet, site: Site, settings: ConceptSettings
+) -> tuple[Bottleneck, Taught]:
+    """The control: the same training on labels that say nothing, and test texts with such labels."""
+    dealt = concepts.with_shuffled_labels(settings.seed)
+    weights = settings.weights.model_copy(update={"next_token": 0.0})
+    plain = settings.model_copy(update={"weights": weights, "discovered": 16, "k_discovered": 4})
+    train, held, test = (taught(subject, dealt, part, site) for part in ("train", "val", "test"))
+    return train_bottleneck(subject, dealt, train, held, plain).bottleneck, test
+
+
+def _measured(
+    subject: Subject, found: Trained, control: tuple[Bottleneck, Taught], train: Taught, test: Taught
+) -> tuple[dict[str, Any], list[Score]]:
+    made = found.bottleneck
+    scores, rows = reading_scores(made, test)
+    scores += [
+        score.model_copy(update={"name": f"{score.name}, shuffled labels"}) for score in reading_scores(*control)[0]
+    ]
+    if made.site == last_site(subject):
+        scores += mass_scores(made, Head.of(subject), test)
+    scores += leakage_scores(made, train, test)
+    results = {
+        "site": str(made.site),
+        "concepts": rows,
+        "history": list(found.history),
+        "typical": dict(zip(made.names, made.typical.tolist(), strict=True)),
+        "scores": [score.model_dump() for score in scores],
+    }
+    return results, scores

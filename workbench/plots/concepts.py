@@ -1,0 +1,59 @@
+"""What a concept bottleneck shows: shares of each token, concepts by token, and how one logit comes about."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from workbench.plots.style import COLOURS, MUTED, styled
+
+_PARTS = ("known", "discovered", "residual")
+
+
+def shares_figure(tokens: Sequence[str], shares: np.ndarray) -> go.Figure:
+    """Stacked bars: of each token's logit, the shares [token part] of known, discovered and residual."""
+    figure = go.Figure()
+    for name, colour, values in zip(_PARTS, (*COLOURS[:2], MUTED), shares.T, strict=True):
+        figure.add_bar(name=name, x=list(range(len(tokens))), y=100 * values, marker_color=colour)
+    figure.update_layout(barmode="stack", bargap=0.1)
+    figure.update_xaxes(tickvals=list(range(len(tokens))), ticktext=_shown(tokens), tickangle=-60)
+    figure.update_yaxes(range=[0, 100])
+    return styled(figure, "", "Share of the logit, in %")
+
+
+def concept_map_figure(tokens: Sequence[str], names: Sequence[str], values: np.ndarray) -> go.Figure:
+    """A map of what [concept token] adds to each token's logit, zero in white."""
+    most = float(np.abs(values).max()) or 1.0
+    figure = go.Figure(
+        go.Heatmap(
+            z=values, x=list(range(len(tokens))), y=list(names), zmin=-most, zmax=most, zmid=0,
+            colorscale=[[0, COLOURS[0]], [0.5, "#FFFFFF"], [1, COLOURS[1]]],
+            colorbar={"title": {"text": "logits"}}, customdata=[_shown(tokens)] * len(names),
+            hovertemplate="%{customdata}: %{y} %{z:.2f}<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.update_xaxes(tickvals=list(range(len(tokens))), ticktext=_shown(tokens), tickangle=-60)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_layout(height=220 + 24 * len(names))
+    return styled(figure, "", "")
+
+
+def waterfall_figure(parts: Sequence[tuple[str, float]], token: str) -> go.Figure:
+    """The parts of one token's centred logit, one after the other, and their sum."""
+    names = [name for name, _ in parts]
+    figure = go.Figure(
+        go.Waterfall(
+            orientation="h", measure=["relative"] * len(parts) + ["total"], y=[*names, "logit"],
+            x=[*(value for _, value in parts), 0.0], text=[*(f"{value:+.2f}" for _, value in parts), ""],
+            increasing={"marker": {"color": COLOURS[1]}}, decreasing={"marker": {"color": COLOURS[0]}},
+            totals={"marker": {"color": MUTED}}, textposition="outside", cliponaxis=False,
+        )
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed")
+    figure.update_layout(height=160 + 30 * len(parts), showlegend=False)
+    return styled(figure, f"Logit of {token!r}, less the vocabulary's mean", "")
+
+
+def _shown(tokens: Sequence[str]) -> list[str]:
+    """Tokens as axis labels: blanks are seen, and nothing is read as markup."""
+    return [token.replace("\n", "⏎").replace(" ", "␣").replace("<", "‹").replace(">", "›") for token in tokens]

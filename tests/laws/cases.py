@@ -102,8 +102,9 @@ def a_concept(subject: Subject, seed: int = 0) -> ConceptHandle:
     generator = torch.Generator().manual_seed(seed)
     encoder, writes = (torch.randn(n, subject.d_model, generator=generator) for n in (3, 1))
     return ConceptHandle(
-        name="random", encoder=encoder, bias=torch.zeros(3), own=1, k=2, bounded=True, writes=writes[0], typical=0.5,
-        level=0.0, site=Site(1, "resid_pre"), model_name=subject.name, model_digest=subject.digest,
+        name="random", encoder=encoder, bias=torch.zeros(3), own=1, k=2, bounded=True,
+        writes=4 * writes[0] / writes.norm(), typical=0.5, level=0.0, site=Site(1, "resid_pre"),
+        model_name=subject.name, model_digest=subject.digest,
     )  # fmt: skip
 
 

@@ -75,11 +75,17 @@ def streams(subject: Subject, make: Make) -> None:
 
 
 def rows(subject: Subject, make: Make, changed: bool) -> None:
-    """5. A recipe on one row changes no bit of another row."""
+    """5. A recipe on one row changes no bit of another row.
+
+    In a mixture of experts rows share an expert's product, whose rounding depends on how many tokens it is given.
+    """
     plain = logits_of(subject)
     with steered(subject, [Recipe(), make(), Recipe()]):
         edited = logits_of(subject)
-    assert same_bits(edited[[0, 2]], plain[[0, 2]])
+    if getattr(subject.bridge.original_model.config, "num_local_experts", None):
+        torch.testing.assert_close(edited[[0, 2]], plain[[0, 2]], atol=2e-6, rtol=0)
+    else:
+        assert same_bits(edited[[0, 2]], plain[[0, 2]])
     assert not changed or not torch.equal(edited[1], plain[1])
 
 

@@ -64,16 +64,6 @@ def test_what_stands_side_by_side_stays_together() -> None:
     assert all(part_of[shown] == part_of[other] for shown, other in zip(one.positive, one.near_miss, strict=True))
 
 
-def test_shuffled_labels_keep_texts_and_counts() -> None:
-    found = a_set(2)
-    dealt = found.with_shuffled_labels(3)
-    for one, other in zip(found.concepts, dealt.concepts, strict=True):
-        assert sorted((*one.positive, *one.near_miss)) == sorted((*other.positive, *other.near_miss))
-        assert len(one.positive) == len(other.positive)
-        assert one.positive != other.positive
-    assert dealt.digest != found.digest == a_set(2).digest
-
-
 def test_a_labelled_corpus_is_read(tmp_path: Path) -> None:
     rows = [
         {"text": text, "concept": "wet", "label": text.startswith("rain")}

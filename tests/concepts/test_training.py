@@ -34,14 +34,17 @@ def test_planted_concepts_are_read_and_their_vectors_found(llama: Subject, train
 
 
 def test_dealt_out_labels_are_not_read(llama: Subject) -> None:
-    parts = [planted(llama, n, seed) for n, seed in ((240, 0), (60, 1), (240, 2))]
-    draws = np.random.default_rng(0)
-    for part in parts:
-        for column in range(3):
-            rows = np.flatnonzero(~np.isnan(part.labels[:, column]))
-            part.labels[rows, column] = draws.permutation(part.labels[rows, column])
+    parts = [planted(llama, n, seed).with_labels_dealt(seed) for n, seed in ((240, 0), (60, 1), (240, 2))]
     made = train_bottleneck(llama, a_set(), parts[0], parts[1], SETTINGS).bottleneck
     assert 0.35 < reading_scores(made, parts[2])[0][0].value < 0.65
+
+
+def test_dealt_out_labels_keep_their_counts(llama: Subject) -> None:
+    whole = planted(llama, 60, 0)
+    dealt = whole.with_labels_dealt(0)
+    assert not np.array_equal(dealt.labels, whole.labels, equal_nan=True)
+    assert np.array_equal(np.isnan(dealt.labels), np.isnan(whole.labels))
+    assert np.array_equal(np.nansum(dealt.labels, axis=0), np.nansum(whole.labels, axis=0))
 
 
 def test_the_same_seed_is_the_same_module(llama: Subject) -> None:

@@ -84,19 +84,6 @@ class ConceptSet:
         rows = self._parts[part]
         return Labelled(tuple(texts[row] for row in rows), labels[rows])
 
-    def with_shuffled_labels(self, seed: int = 0) -> "ConceptSet":
-        """The same texts, with each concept's labels dealt out anew: the control of everything that reads labels."""
-        draws = np.random.default_rng(seed)
-
-        def dealt(concept: Concept) -> Concept:
-            texts = [*concept.positive, *concept.near_miss]
-            order = draws.permutation(len(texts))
-            cut = len(concept.positive)
-            shown, other = (tuple(texts[i] for i in part) for part in (order[:cut], order[cut:]))
-            return concept.model_copy(update={"positive": shown, "near_miss": other})
-
-        return ConceptSet(f"{self.name}, labels shuffled", tuple(dealt(concept) for concept in self.concepts))
-
     @cached_property
     def _rows(self) -> tuple[list[str], np.ndarray]:
         """Every text once, with what each concept says of it. Raises ConceptError where one says both."""

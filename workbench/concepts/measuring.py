@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -25,7 +25,7 @@ from workbench.concepts.training import Taught, text_scores
 from workbench.models import Head
 from workbench.statistics import Score, mean_score
 
-_MOST = 2000  # tokens on which logits are computed
+_MOST, _AT_ONCE = 2000, 250  # tokens on which logits are computed, and of them at once
 _RIDGE = 0.01
 
 
@@ -63,26 +63,33 @@ def mass_scores(made: Bottleneck, head: Head, held: Taught, seed: int = 0) -> li
     ends = corpus.following >= 0
     order = torch.randperm(len(corpus.acts), generator=torch.Generator().manual_seed(seed))
     rows = order[ends[order]][:_MOST]
-    acts, targets = corpus.acts[rows].float(), corpus.following[rows]
-    reading = made(acts)
-    whole, bare = (head.logits(part) for part in (acts, reading.known + reading.discovered))
-    weights = head.direct_rows(head.rows(whole.argmax(dim=1)).float() - mean_row(head)) / head.scale(acts)
-    moving = reading.discovered - reading.constant
-    parts = {"known": reading.known, "discovered": moving, "constant": reading.constant, "residual": reading.residual}
-    along = {name: (part * weights).sum(dim=1) for name, part in parts.items()}
-    sizes = torch.stack([along["known"], along["discovered"] + along["constant"], along["residual"]], dim=1).abs()
-    shares = sizes / sizes.sum(dim=1, keepdim=True)
-    alone = torch.stack(list(along.values()), dim=1).abs()
-    losses = [cross_entropy(logits, targets, reduction="none").tolist() for logits in (whole, bare)]
+    batches = [_mass(made, head, corpus.acts[part].float(), corpus.following[part]) for part in rows.split(_AT_ONCE)]
+    along, losses = (torch.cat(each) for each in zip(*batches, strict=True))
+    known, moving, constant, residual = along.T
+    sizes = torch.stack([known, moving + constant, residual], dim=1).abs()
+    shares, alone = sizes / sizes.sum(dim=1, keepdim=True), along.abs()
     found = {
         "share of known": shares[:, 0].tolist(),
         "share of discovered": shares[:, 1].tolist(),
         "share of residual": shares[:, 2].tolist(),
         "share of the constant alone": (alone[:, 2] / alone.sum(dim=1)).tolist(),
-        "cross-entropy of the model": losses[0],
-        "cross-entropy without the residual": losses[1],
+        "cross-entropy of the model": losses[:, 0].tolist(),
+        "cross-entropy without the residual": losses[:, 1].tolist(),
     }
     return [mean_score(name, values, "neither") for name, values in found.items()]
+
+
+def _mass(
+    made: Bottleneck, head: Head, acts: Float[Tensor, "token d_model"], targets: Int[Tensor, " token"]
+) -> tuple[Float[Tensor, "token 4"], Float[Tensor, "token 2"]]:
+    """What known, discovered, constant and residual add to the likeliest token's logit; losses with and without."""
+    reading = made(acts)
+    whole, bare = (head.logits(part) for part in (acts, reading.known + reading.discovered))
+    weights = head.direct_rows(head.rows(whole.argmax(dim=1)).float() - mean_row(head)) / head.scale(acts)
+    parts = (reading.known, reading.discovered - reading.constant, reading.constant, reading.residual)
+    along = torch.stack([(part * weights).sum(dim=1) for part in parts], dim=1)
+    losses = [cross_entropy(logits, targets, reduction="none") for logits in (whole, bare)]
+    return along, torch.stack(losses, dim=1)
 
 
 def leakage_scores(made: Bottleneck, train: Taught, held: Taught) -> list[Score]:

@@ -55,7 +55,7 @@ def record_bottleneck(
         found = train_bottleneck(subject, concepts, train, held, how)
     found.bottleneck.save(folder.path / FILE)
     with folder.timed("control"):
-        shuffled = _shuffled(subject, concepts, place, how)
+        shuffled = _shuffled(subject, concepts, train, held, how), test.with_labels_dealt(how.seed)
     with folder.timed("measure"):
         results, scores = _measured(subject, found, shuffled, train, test)
     folder.finish(results | {"tokens": len(train.corpus.acts), "texts": len(train)}, scores)
@@ -63,14 +63,14 @@ def record_bottleneck(
 
 
 def _shuffled(
-    subject: Subject, concepts: ConceptSet, site: Site, settings: ConceptSettings
-) -> tuple[Bottleneck, Taught]:
-    """The control: the same training on labels that say nothing, and test texts with such labels."""
-    dealt = concepts.with_shuffled_labels(settings.seed)
+    subject: Subject, concepts: ConceptSet, train: Taught, held: Taught, settings: ConceptSettings
+) -> Bottleneck:
+    """The control: readers trained in the same way on labels that say nothing."""
     weights = settings.weights.model_copy(update={"next_token": 0.0})
     plain = settings.model_copy(update={"weights": weights, "discovered": 16, "k_discovered": 4})
-    train, held, test = (taught(subject, dealt, part, site) for part in ("train", "val", "test"))
-    return train_bottleneck(subject, dealt, train, held, plain).bottleneck, test
+    dealt = (part.with_labels_dealt(settings.seed + number) for number, part in enumerate((train, held), start=1))
+    taught_wrong, held_wrong = dealt
+    return train_bottleneck(subject, concepts, taught_wrong, held_wrong, plain).bottleneck
 
 
 def _measured(

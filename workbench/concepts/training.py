@@ -7,7 +7,7 @@
    validation texts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,6 +37,18 @@ class Taught:
 
     def __len__(self) -> int:
         return len(self.corpus)
+
+    def with_labels_dealt(self, seed: int = 0) -> "Taught":
+        """The same texts, with each concept's labels dealt out anew among them: what says nothing cannot be read."""
+        draws, labels = np.random.default_rng(seed), self.labels.copy()
+        for column in labels.T:
+            known = ~np.isnan(column)
+            column[known] = draws.permutation(column[known])
+        return replace(self, labels=labels)
+
+    def averaged(self, of: Callable[[Tensor], Tensor]) -> Float[Tensor, "text width"]:
+        """The mean over each text's tokens of something of its stream, which was divided by its scale."""
+        return torch.cat([lesson.averaged(of(lesson.x)) for lesson in self.lessons(256)])
 
     def lesson(self, texts: "list[int]") -> Lesson:
         """Some of the texts, ready to learn from."""
@@ -118,7 +130,7 @@ def _descend(learner: Learner, losses: Losses, train: Taught, held: Taught) -> I
 def _begin(learner: Learner, train: Taught) -> None:
     """Known vectors begin as the gap between texts that show the concept and near misses."""
     with torch.no_grad():
-        means = torch.cat([lesson.averaged(lesson.x) for lesson in train.lessons(256)])
+        means = train.averaged(lambda x: x)
         labels = torch.from_numpy(train.labels)
         for concept in range(labels.shape[1]):
             shown, other = (means[labels[:, concept] == value] for value in (1, 0))
@@ -183,9 +195,7 @@ def _closed(made: Bottleneck, texts: Taught, weight: float) -> Bottleneck:
     Of each concept's labelled texts the mean stream's gap has to be that of the activations times the vectors,
     G_a V = G_x: then no linear reader finds the concept in what is left. Solved with a ridge, from what was learned.
     """
-    lessons = list(texts.lessons(256))
-    active = torch.cat([lesson.averaged(_dense(made, lesson.x)) for lesson in lessons])
-    streams = torch.cat([lesson.averaged(lesson.x) for lesson in lessons])
+    active, streams = texts.averaged(lambda x: _dense(made, x)), texts.averaged(lambda x: x)
     of_active, of_stream = (_gaps(values, torch.from_numpy(texts.labels)) for values in (active, streams))
     missing = of_stream - of_active @ made.vectors
     square = of_active @ of_active.T
@@ -203,9 +213,7 @@ def _gaps(values: Float[Tensor, "text width"], labels: Float[Tensor, "text known
 
 def _with_units(made: Bottleneck, train: Taught) -> Bottleneck:
     units = normalize(made.vectors, dim=-1)
-    lessons = list(train.lessons(256))
-    active = torch.cat([lesson.averaged(_dense(made, lesson.x)) for lesson in lessons])
-    along = torch.cat([lesson.averaged(lesson.x @ units.T) for lesson in lessons])
+    active, along = train.averaged(lambda x: _dense(made, x)), train.averaged(lambda x: x @ units.T)
     labels = torch.from_numpy(train.labels)
     shown, other = ((labels == value).float() for value in (1, 0))
 

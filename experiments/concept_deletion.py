@@ -16,12 +16,10 @@ import numpy as np
 from torch import Tensor
 
 from workbench.concepts import ConceptSet, ConceptSettings, builtin_concepts, train_bottleneck
-from workbench.concepts.attribution import mean_row
 from workbench.concepts.bottleneck import Bottleneck
 from workbench.concepts.informing import informed_by
-from workbench.concepts.recording import taught
 from workbench.concepts.settings import Weights
-from workbench.concepts.training import Taught, last_site
+from workbench.concepts.training import Taught, last_site, taught
 from workbench.models import Head, Subject, open_model
 from workbench.runs import reporting, rich_reporter, track, write_json
 from workbench.statistics import paired_difference
@@ -99,7 +97,7 @@ def _asked(head: Head, test: Taught, column: int) -> tuple[Tensor, Tensor]:
     corpus = test.corpus.picked(np.flatnonzero(test.labels[:, column] == 1).tolist())
     ends = corpus.following >= 0
     acts = corpus.acts[ends].float()
-    rows = head.rows(corpus.following[ends]).float() - mean_row(head)
+    rows = head.rows(corpus.following[ends]).float() - head.mean_row
     return acts, head.direct_rows(rows) / head.scale(acts)
 
 

@@ -1,5 +1,7 @@
 """Training: planted concepts are recovered, dealt-out labels are not, and the same seed is the same module."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,13 @@ def test_a_large_discovered_part_is_factorised(llama: Subject) -> None:
     how = SETTINGS.model_copy(update={"factorised_above": 16, "rank": 5, "epochs": 2})
     made = train_bottleneck(llama, a_set(), planted(llama, 60, 0), planted(llama, 30, 1), how).bottleneck
     assert int(torch.linalg.matrix_rank(made.decoder, atol=1e-4)) <= 5
+
+
+def test_what_it_was_made_from_travels_with_it(llama: Subject) -> None:
+    """No evaluation is made on texts that a concept was taught or chosen on."""
+    parts = [replace(planted(llama, 30, seed), seen=frozenset({str(seed)})) for seed in (0, 1)]
+    made = train_bottleneck(llama, a_set(), *parts, SETTINGS.model_copy(update={"epochs": 1})).bottleneck
+    assert made.seen == made.concept("wind").seen == made.concept(0).seen == {"0", "1"}
 
 
 def test_training_lowers_the_validation_loss(trained: Trained) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.conftest import ARCHITECTURES
+from workbench.errors import ModelError
 from workbench.models import Head, Site, Subject
 
 ROW = [5, 6, 7, 8, 9]
@@ -41,14 +41,7 @@ def test_rows_read_the_stream_as_the_direct_path_does(tiny: Subject) -> None:
     torch.testing.assert_close(stream @ head.direct_rows(rows).T, head.direct(stream) @ rows.T, atol=1e-4, rtol=1e-4)
 
 
-def test_every_architecture_is_there() -> None:
-    assert len(ARCHITECTURES) >= 6
-
-
-@pytest.mark.parametrize("softcap", [30.0])
-def test_bent_logits_are_refused(llama: Subject, monkeypatch: pytest.MonkeyPatch, softcap: float) -> None:
-    from workbench.errors import ModelError
-
-    monkeypatch.setattr(llama.bridge.original_model.config, "final_logit_softcapping", softcap, raising=False)
+def test_bent_logits_are_refused(llama: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llama.bridge.original_model.config, "final_logit_softcapping", 30.0, raising=False)
     with pytest.raises(ModelError, match="bends its logits"):
         Head.of(llama)

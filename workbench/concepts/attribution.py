@@ -19,7 +19,7 @@ from torch import Tensor
 
 from workbench.concepts.bottleneck import Bottleneck, Reading
 from workbench.errors import ConceptError
-from workbench.models import Batch, Head, Subject, token_rows
+from workbench.models import Batch, Head, Site, Subject, token_rows
 from workbench.prompts import Prompts
 
 PARTS = ("known", "discovered", "residual")
@@ -66,22 +66,29 @@ def attribute(
     `tokens` asks for others, one for each position of every prompt. The edit that is on the model is part of what is
     explained. Raises DirectionError where the bottleneck is of another model.
     """
-    return [attribute_row(subject, bottleneck, row, tokens) for row in token_rows(subject, prompts)]
+    head = head_of(subject, bottleneck)
+    return [attribute_row(subject, bottleneck, row, head, tokens) for row in token_rows(subject, prompts)]
+
+
+def head_of(subject: Subject, bottleneck: Bottleneck) -> Head | None:
+    """The model's head where the bottleneck is right before it; None at any other site."""
+    last = bottleneck.site == Site(subject.n_layers - 1, "resid_post")
+    return Head.of(subject) if last else None
 
 
 def attribute_row(
-    subject: Subject, bottleneck: Bottleneck, row: list[int], tokens: Tensor | None = None, n_prompt: int | None = None
-) -> Attribution:
+    subject: Subject, bottleneck: Bottleneck, row: list[int], head: Head | None, tokens: Tensor | None = None,
+    n_prompt: int | None = None,
+) -> Attribution:  # fmt: skip
     """The same for one row of tokens; where the first `n_prompt` are a prompt, for the reply's tokens alone."""
     bottleneck.check_fits(subject)
     batch, first = subject.batch([row]), 0
     if n_prompt is not None:
         batch, first = replace(batch, prompt_lengths=torch.tensor([n_prompt], device=subject.device)), n_prompt - 1
-    last = bottleneck.site.layer == subject.n_layers - 1 and bottleneck.site.stream == "resid_post"
-    stream, logits = _run(subject, bottleneck, batch, gradients=not last)
+    stream, logits = _run(subject, bottleneck, batch, gradients=head is None)
     asked = _asked(row, logits.detach(), tokens)[first:]
-    if last:
-        return _exactly(Head.of(subject), bottleneck, stream[0, first:].float(), asked)
+    if head is not None:
+        return _exactly(head, bottleneck, stream[0, first:].float(), asked)
     centred = logits[first:].float() - logits[first:].float().mean(dim=-1, keepdim=True)
     picked = centred.gather(1, asked[:, None])[:, 0]
     slopes = [torch.autograd.grad(each, stream, retain_graph=True)[0][0, first + i] for i, each in enumerate(picked)]
@@ -114,8 +121,7 @@ def _asked(row: list[int], logits: Float[Tensor, "pos vocab"], tokens: Tensor | 
 def _exactly(
     head: Head, bottleneck: Bottleneck, acts: Float[Tensor, "pos d_model"], asked: Int[Tensor, " pos"]
 ) -> Attribution:
-    mean = mean_row(head)
-    rows = head.rows(asked).float() - mean
+    rows = head.rows(asked).float() - head.mean_row
     biases = einsum(rows, head.shift, "pos d, d -> pos")
     if head.bias is not None:
         biases = biases + head.bias[asked] - head.bias.mean()
@@ -152,11 +158,3 @@ def _concepts(bottleneck: Bottleneck, reading: Reading, weights: Tensor) -> tupl
     vectors = bottleneck.decoder[discovered.concepts]
     written = einsum(vectors, weights, "pos k d, pos d -> pos k") * discovered.values * reading.scale
     return dense * along, written
-
-
-def mean_row(head: Head) -> Float[Tensor, " d_model"]:
-    """The unembedding's mean over the vocabulary, a few rows at a time."""
-    total = torch.zeros(head.unembedding.shape[1])
-    for rows in head.unembedding.split(16_384):
-        total += rows.float().sum(dim=0).cpu()
-    return total / len(head.unembedding)

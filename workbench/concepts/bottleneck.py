@@ -31,7 +31,7 @@ from workbench.runs import digest_tensors
 if TYPE_CHECKING:
     from workbench.models import Subject
 
-KIND = "bottleneck"
+KIND, FILE = "bottleneck", "bottleneck.safetensors"
 
 
 class _About(About):
@@ -177,7 +177,7 @@ class Bottleneck:
     @classmethod
     def load(cls, path: Path) -> "Bottleneck":
         """Read what `save` wrote, or a run that trained one. Raises DirectionError where it is something else."""
-        file = path / "bottleneck.safetensors" if path.is_dir() else path
+        file = path / FILE if path.is_dir() else path
         about, held = read_asset(file, KIND, _About)
         rest: Mapping[str, Any] = held | about.model_dump(exclude={"site", "seen", "names"})
         try:

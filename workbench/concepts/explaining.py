@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from workbench.concepts.attribution import PARTS, Attribution, attribute_row
+from workbench.concepts.attribution import PARTS, Attribution, attribute_row, head_of
 from workbench.concepts.bottleneck import Bottleneck
 from workbench.generation import generate
 from workbench.interventions import Recipe, steered
-from workbench.models import Subject, token_rows
+from workbench.models import Head, Subject, token_rows
 from workbench.prompts import Prompt, Prompts
 
 
@@ -89,18 +89,20 @@ def explain(
     """Let the model reply under a recipe, and take every token of the reply apart, under the same recipe."""
     asked = recipe or Recipe()
     replies = generate(subject, prompts, asked, max_new_tokens=max_new_tokens)
-    found = []
+    head, found = head_of(subject, bottleneck), []
     for prompt, reply in zip(prompts, replies, strict=True):
         if not reply.tokens:
             continue
-        found.append(_of_reply(subject, bottleneck, prompt, [int(token) for token in reply.tokens], asked))
+        found.append(_of_reply(subject, bottleneck, head, prompt, list(reply.tokens), asked))
     return found
 
 
-def _of_reply(subject: Subject, bottleneck: Bottleneck, prompt: Prompt, said: list[int], recipe: Recipe) -> Explanation:
+def _of_reply(
+    subject: Subject, bottleneck: Bottleneck, head: Head | None, prompt: Prompt, said: list[int], recipe: Recipe
+) -> Explanation:
     (before,) = token_rows(subject, [prompt])
     row = [*before, *said[:-1]]
     asked = torch.tensor([*row[1:], said[-1]])
     with steered(subject, recipe):
-        found = attribute_row(subject, bottleneck, row, asked, len(before))
+        found = attribute_row(subject, bottleneck, row, head, asked, len(before))
     return Explanation(prompt.text, tuple(str(subject.tokenizer.decode([token])) for token in said), found)

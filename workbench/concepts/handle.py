@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.concepts.active import Active, top_logits
 from workbench.directions.asset import About, assets, read_asset, require_fit, write_asset
 from workbench.errors import ConceptError, DirectionError, UsageError
 from workbench.models import Site
@@ -64,12 +65,9 @@ class ConceptHandle:
 
     def __call__(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch"]:
         """How active it is, in a stream that was divided by its scale."""
-        logits = x @ self.encoder.to(x).T + self.bias.to(x)
-        mine = logits[..., self.own]
-        active = mine.sigmoid() if self.bounded else mine.relu()
-        if self.k is None:
-            return active
-        return torch.where(mine >= logits.topk(self.k, dim=-1).values[..., -1], active, torch.zeros_like(active))
+        top = top_logits(x.reshape(-1, self.width), self.encoder.to(x), self.bias.to(x), self.k or len(self.encoder))
+        active = Active(top.values.sigmoid() if self.bounded else top.values.relu(), top.concepts)
+        return active.of(self.own).reshape(x.shape[:-1])
 
     @property
     def width(self) -> int:

@@ -17,12 +17,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
-from workbench.activations import ActivationStore
-from workbench.concepts.attribution import mean_row
+from workbench.concepts.attribution import head_of
 from workbench.concepts.bottleneck import Bottleneck, scale_of
-from workbench.concepts.corpus import capture_corpus
 from workbench.concepts.labels import ConceptSet
-from workbench.concepts.training import Taught
+from workbench.concepts.training import Taught, sampled, taught
 from workbench.errors import ConceptError
 from workbench.generation import generate
 from workbench.models import Head, Subject, token_rows
@@ -47,21 +45,25 @@ def informed_replies(
 ) -> tuple[Informed, tuple[str, ...]]:
     """The same for the model's replies to some prompts: the scores, and the training texts that they are of.
 
-    Raises ConceptError where the bottleneck does not know the concept, or the model says nothing.
+    Raises ConceptError where the bottleneck does not know the concept, is not at the
+    last site, or where the model says nothing.
     """
     made.check_fits(subject)
     made.index(concept)
-    rows = concepts.part("train")
-    train = Taught(capture_corpus(subject, rows.texts, made.site, store=ActivationStore.default()), rows.labels)
-    acts, weights = zip(*_said(subject, made, prompts, max_new_tokens), strict=True)
-    return informed_by(made, train, torch.cat(acts), torch.cat(weights), concept), rows.texts
+    head = head_of(subject, made)
+    if head is None:
+        raise ConceptError(
+            f"What a concept adds to logits at {made.site} is no sum; train a bottleneck at the last site."
+        )
+    train = taught(subject, concepts, "train", made.site)
+    acts, weights = zip(*_said(subject, made, head, prompts, max_new_tokens), strict=True)
+    found = informed_by(made, train, torch.cat(acts), torch.cat(weights), concept)
+    return found, concepts.part("train").texts
 
 
-def _said(subject: Subject, made: Bottleneck, prompts: Prompts, n: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _said(subject: Subject, made: Bottleneck, head: Head, prompts: Prompts, n: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The stream at each token of a reply, and what its logit reads of it."""
-    head = Head.of(subject)
     kept: list[Tensor] = []
-    mean = mean_row(head)
     for before, reply in zip(token_rows(subject, prompts), generate(subject, prompts, max_new_tokens=n), strict=True):
         if not reply.tokens:
             raise ConceptError(f"The model says nothing to {reply.prompt.text[:40]!r}; ask something else.")
@@ -69,7 +71,7 @@ def _said(subject: Subject, made: Bottleneck, prompts: Prompts, n: int) -> Itera
         with subject.hooked([(made.site, lambda acts, hook: kept.append(acts[0].detach()))]):
             subject.logits(subject.batch([row]), last=1)
         acts = kept.pop()[len(before) - 1 :].float()
-        rows = head.rows(torch.tensor(reply.tokens)).float() - mean
+        rows = head.rows(torch.tensor(reply.tokens)).float() - head.mean_row
         yield acts, head.direct_rows(rows) / head.scale(acts)
 
 
@@ -83,7 +85,7 @@ def informed_by(
     """
     column = made.index(concept)
     x = acts.float() / scale_of(acts.float())
-    spread = _spread(train)
+    spread = sampled(train, 0).std(dim=0).clamp_min(1e-4)
     active = (x @ made.readers[column] + made.reader_bias[column]).sigmoid()
     along = weights @ made.vectors[column] * scale_of(acts.float())[:, 0]
     wanted = ((active * (1 - active) * along)[:, None] * x / spread).sum(dim=0)
@@ -105,8 +107,3 @@ def _slope(
     shown = -1 / torch.expm1(absent)  # of -log(1 - exp(-S)) with respect to S
     per_text = torch.where(labels == 1, shown, torch.where(labels == 0, torch.ones(n), torch.zeros(n)))
     return per_text[text] * logits.sigmoid()
-
-
-def _spread(train: Taught) -> Float[Tensor, " d_model"]:
-    wide = train.corpus.acts[:20_000].float()
-    return (wide / scale_of(wide)).std(dim=0).clamp_min(1e-4)

@@ -137,7 +137,9 @@ class Losses:
         floor = self.learner.settings.floor
         chosen = torch.rand(lesson.n_texts, 1, generator=self.draws) < taught
         labels = torch.where(chosen, lesson.labels, torch.nan)[lesson.text]
-        return torch.where(labels == 1, active.clamp_min(floor), torch.where(labels == 0, 0.0 * active, active))
+        return torch.where(
+            labels == 1, active.clamp_min(floor), torch.where(labels == 0, torch.zeros_like(active), active)
+        )
 
     def _independence(self) -> Tensor:
         known, discovered = (normalize(each, dim=-1) for each in (self.learner.vectors, self.learner.plain_decoder()))
@@ -179,7 +181,6 @@ def concept_loss(logits: Float[Tensor, "token known"], lesson: Lesson, unlabelle
     text = truth * -torch.log(-torch.expm1(-absent)) + (1 - truth) * absent
     here = truth[lesson.text]
     token = lesson.averaged(softplus(logits) - here * logits)
-    # Balanced: what shows a concept weighs as much as what does not, among the labelled.
     total = (weight * (text / lesson.lengths.clamp_max(20)[:, None].sqrt() + per_token * token)).sum(dim=0)
     return (total / weight.sum(dim=0).clamp_min(1e-6)).mean()
 

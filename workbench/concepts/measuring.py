@@ -9,7 +9,7 @@
   from.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from workbench.concepts.attribution import mean_row
 from workbench.concepts.bottleneck import Bottleneck
 from workbench.concepts.training import Taught, text_scores
 from workbench.models import Head
@@ -85,7 +84,7 @@ def _mass(
     """What known, discovered, constant and residual add to the likeliest token's logit; losses with and without."""
     reading = made(acts)
     whole, bare = (head.logits(part) for part in (acts, reading.known + reading.discovered))
-    weights = head.direct_rows(head.rows(whole.argmax(dim=1)).float() - mean_row(head)) / head.scale(acts)
+    weights = head.direct_rows(head.rows(whole.argmax(dim=1)).float() - head.mean_row) / head.scale(acts)
     parts = (reading.known, reading.discovered - reading.constant, reading.constant, reading.residual)
     along = torch.stack([(part * weights).sum(dim=1) for part in parts], dim=1)
     losses = [cross_entropy(logits, targets, reduction="none") for logits in (whole, bare)]
@@ -94,45 +93,32 @@ def _mass(
 
 def leakage_scores(made: Bottleneck, train: Taught, held: Taught) -> list[Score]:
     """AUROC of linear probes, averaged over the concepts."""
-    streams = {
-        "probe on the stream": lambda x, known: x,
-        "probe on the known part": lambda x, known: known,
-        "probe on discovered + residual": lambda x, known: x - known,
-    }
-    found = []
-    for name, of in streams.items():
-        taught, tested = (_means(made, texts, of) for texts in (train, held))
-        found.append(mean_score(name, _probed(taught, train.labels, tested, held.labels), "neither"))
-    plain = [_means(made, texts, lambda x, known: x) for texts in (train, held)]
-    found.append(mean_score("probe after LEACE", _probed(plain[0], train.labels, plain[1], held.labels, True), "lower"))
-    return found
+    streams, known = (
+        [texts.averaged(of).double().numpy() for texts in (train, held)]
+        for of in (lambda x: x, lambda x: made.known_active(x).written(made.vectors))
+    )
+    rest = [stream - part for stream, part in zip(streams, known, strict=True)]
+    labels = [train.labels, held.labels]
+    asked = (("the stream", streams), ("the known part", known), ("discovered + residual", rest))
+    found = [mean_score(f"probe on {name}", _probed(parts, labels)) for name, parts in asked]
+    return [*found, mean_score("probe after LEACE", _probed(streams, labels, erased=True))]
 
 
-def _means(made: Bottleneck, texts: Taught, of: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
-    """A part of the stream, over its scale, averaged over each text."""
-    found = []
-    for lesson in texts.lessons(256):
-        known = made.known_active(lesson.x).written(made.vectors)
-        found.append(lesson.averaged(of(lesson.x, known)))
-    return torch.cat(found).double().numpy()
-
-
-def _probed(
-    train: np.ndarray, labels: np.ndarray, held: np.ndarray, truth: np.ndarray, erased: bool = False
-) -> list[float]:
-    """Each concept's AUROC on held texts, of a probe that was fitted on training texts."""
+def _probed(parts: Sequence[np.ndarray], labels: Sequence[np.ndarray], erased: bool = False) -> list[float]:
+    """Each concept's AUROC on held texts, of a probe that was fitted on training texts: (training, held) of both."""
+    (train, held), (taught, truth) = parts, labels
     centre, spread = train.mean(axis=0), train.std(axis=0) + 1e-6
     train, held = (train - centre) / spread, (held - centre) / spread
     found = []
-    for column in range(labels.shape[1]):
-        mine, test = (~np.isnan(each[:, column]) for each in (labels, truth))
-        if any(len(set(each[rows, column])) < 2 for each, rows in ((labels, mine), (truth, test))):
+    for column in range(taught.shape[1]):
+        mine, test = (~np.isnan(each[:, column]) for each in (taught, truth))
+        if any(len(set(each[rows, column])) < 2 for each, rows in ((taught, mine), (truth, test))):
             continue
         x, y = train[mine], held[test]
         if erased:
-            eraser = leace(x, labels[mine, column])
+            eraser = leace(x, taught[mine, column])
             x, y = x - (x - x.mean(axis=0)) @ eraser, y - (y - x.mean(axis=0)) @ eraser
-        probe = LogisticRegression(C=_RIDGE, max_iter=500).fit(x, labels[mine, column])
+        probe = LogisticRegression(C=_RIDGE, max_iter=500).fit(x, taught[mine, column])
         found.append(float(roc_auc_score(truth[test, column], probe.decision_function(y))))
     return found
 

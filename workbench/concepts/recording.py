@@ -7,24 +7,14 @@ once, after training; beside what is read of concepts stands the same with shuff
 from pathlib import Path
 from typing import Any
 
-from workbench.activations import ActivationStore
-from workbench.concepts.bottleneck import Bottleneck
-from workbench.concepts.corpus import capture_corpus
-from workbench.concepts.labels import ConceptSet, Part
+from workbench.concepts.bottleneck import FILE, Bottleneck
+from workbench.concepts.labels import ConceptSet
 from workbench.concepts.measuring import leakage_scores, mass_scores, reading_scores
 from workbench.concepts.settings import ConceptSettings
-from workbench.concepts.training import Taught, Trained, last_site, train_bottleneck
+from workbench.concepts.training import Taught, Trained, last_site, taught, train_bottleneck
 from workbench.models import Head, Site, Subject
 from workbench.runs import RunFolder, RunManifest, note
 from workbench.statistics import Score
-
-FILE = "bottleneck.safetensors"
-
-
-def taught(subject: Subject, concepts: ConceptSet, part: Part, site: Site) -> Taught:
-    """The texts of a part, captured or read from the store, and their labels."""
-    rows = concepts.part(part)
-    return Taught(capture_corpus(subject, rows.texts, site, store=ActivationStore.default()), rows.labels)
 
 
 def record_bottleneck(

@@ -3,7 +3,8 @@
 1. Adam on whole texts, in another order each epoch; the probability of teaching falls from epoch to epoch.
 2. After each epoch the losses on validation texts; the best epoch is kept, and where none was better for some epochs
    training ends.
-3. Then the units: each concept's typical activation, its level in near misses, and the calibration of its score on the
+3. Where there is an adversary, known vectors are moved so that no gap between class means is left.
+4. Then the units: each concept's typical activation, its level in near misses, and the calibration of its score on the
    validation texts.
 """
 
@@ -18,22 +19,25 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
+from workbench.activations import ActivationStore
 from workbench.concepts.bottleneck import Bottleneck, scale_of
-from workbench.concepts.corpus import Corpus
-from workbench.concepts.labels import ConceptSet
+from workbench.concepts.corpus import Corpus, capture_corpus
+from workbench.concepts.labels import ConceptSet, Part
 from workbench.concepts.learner import Learner, Lesson, Losses
 from workbench.concepts.settings import ConceptSettings
 from workbench.errors import ConceptError
 from workbench.models import Head, Site, Subject
+from workbench.prompts import Prompts
 from workbench.runs import track
 
 
 @dataclass(frozen=True)
 class Taught:
-    """Captured texts and their labels."""
+    """Captured texts and their labels; `seen` are the texts' digests, as prompts."""
 
     corpus: Corpus
     labels: np.ndarray  # [text concept]
+    seen: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.corpus)
@@ -88,10 +92,17 @@ def train_bottleneck(
     head = Head.of(subject) if last and how.weights.next_token else None
     with torch.random.fork_rng():
         torch.manual_seed(how.seed)
-        learner = Learner(how, len(concepts), _sampled(train, how.seed))
+        learner = Learner(how, len(concepts), sampled(train, how.seed))
         history = tuple(_descend(learner, Losses(learner, head, how.seed), train, held))
-    made = _made(subject, concepts, learner, train)
+    made = replace(_made(subject, concepts, learner, train), seen=train.seen | held.seen)
     return Trained(calibrated(made, held), history)
+
+
+def taught(subject: Subject, concepts: ConceptSet, part: Part, site: Site) -> Taught:
+    """The texts of a part, captured or read from the store, and their labels."""
+    rows = concepts.part(part)
+    seen = frozenset(prompt.digest for prompt in Prompts.of(rows.texts))
+    return Taught(capture_corpus(subject, rows.texts, site, store=ActivationStore.default()), rows.labels, seen)
 
 
 def last_site(subject: Subject) -> Site:
@@ -158,7 +169,7 @@ def _mean(found: list[dict[str, Tensor]]) -> dict[str, float]:
     return {name: float(torch.stack([each[name] for each in found]).mean()) for name in found[0]}
 
 
-def _sampled(train: Taught, seed: int, most: int = 20_000) -> Float[Tensor, "token d_model"]:
+def sampled(train: Taught, seed: int, most: int = 20_000) -> Float[Tensor, "token d_model"]:
     """Streams over their scales of some tokens, to begin from."""
     n = len(train.corpus.acts)
     rows = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:most]

@@ -35,7 +35,7 @@ class _Reference(RootModel[dict[str, str]]):
     @field_validator("root")
     @classmethod
     def _is_one_of_a_kind(cls, value: dict[str, str]) -> dict[str, str]:
-        if len(value) != 1 or next(iter(value)) not in list(kinds):
+        if len(value) != 1 or next(iter(value)) not in kinds:
             raise ValueError("not one reference to an asset")
         return value
 

@@ -7,6 +7,7 @@ s is the root mean square of the stream (RMSNorm), or its standard deviation (La
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from einops import einsum
@@ -71,6 +72,14 @@ class Head:
         """What the biases add to the logits of some tokens, whatever the stream."""
         found = einsum(self.rows(tokens).float(), self.shift, "n d_model, d_model -> n")
         return found if self.bias is None else found + self.bias[tokens]
+
+    @cached_property
+    def mean_row(self) -> Float[Tensor, " d_model"]:
+        """The unembedding's mean over the vocabulary, a few rows at a time."""
+        total = torch.zeros(self.unembedding.shape[1], device=self.unembedding.device)
+        for rows in self.unembedding.split(16_384):
+            total += rows.float().sum(dim=0)
+        return total / len(self.unembedding)
 
     def logits(
         self, stream: Float[Tensor, "*batch d_model"], tokens: Int[Tensor, " n"] | None = None

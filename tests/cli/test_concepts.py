@@ -82,7 +82,7 @@ def test_a_search_finds_by_words(run: Run) -> None:
             "There is no concept 'joy'; the bottleneck knows: rain, wind.",
         ),
         (("steer", "--prompt", "x", "--amplify", "rain=much"), "'rain=much' is not NAME=NUMBER."),
-        (("explain",), "There is nothing to ask; give --prompt TEXT or --prompts SET."),
+        (("explain",), "Give either --prompt TEXT (it may be repeated) or --prompts SET."),
         (("data", "--concept", "joy", "--prompt", "x"), "There is no concept 'joy'"),
     ],
 )
@@ -108,3 +108,16 @@ def test_what_is_no_bottleneck_is_refused(run: Run, model: Path, direction: Path
     status, _, err = run("concepts", "explain", model, "--bottleneck", direction, "--prompt", "x", *OPTIONS)
     assert status == 2
     assert "is not a bottleneck file" in " ".join(err.split())
+
+
+def test_training_texts_are_not_named_where_parts_are_no_sum(
+    run: Run, model: Path, concept_folder: Path, tmp_path: Path
+) -> None:
+    where = ("--concepts", concept_folder, "--dtype", "float32", "--json")
+    small = ("--site", "1.resid_pre", "--discovered", 8, "--epochs", 1, "--out", tmp_path / "inner")
+    status, _, err = run("concepts", "train", model, *small, *where)
+    assert status == 0, err
+    asked = ("--bottleneck", tmp_path / "inner", "--concept", "rain", "--prompt", "x")
+    status, _, err = run("concepts", "data", model, *asked, *where)
+    assert status == 2
+    assert "train a bottleneck at the last site" in " ".join(err.split())

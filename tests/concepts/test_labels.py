@@ -24,30 +24,33 @@ def texts(word: str, n: int) -> list[str]:
     return [f"{word} {'x' * number} {number}" for number in range(n)]
 
 
-class TestBuiltin:
-    found = builtin_concepts()
+@pytest.fixture(scope="module")
+def found() -> ConceptSet:
+    return builtin_concepts()
 
-    def test_there_are_many_with_many_texts(self) -> None:
-        assert len(self.found) >= 48
-        for concept in self.found.concepts:
+
+class TestBuiltin:
+    def test_there_are_many_with_many_texts(self, found: ConceptSet) -> None:
+        assert len(found) >= 48
+        for concept in found.concepts:
             assert min(len(concept.positive), len(concept.near_miss)) >= 40, concept.name
             assert concept.description
 
-    def test_no_text_is_given_twice_to_one_concept(self) -> None:
-        for concept in self.found.concepts:
+    def test_no_text_is_given_twice_to_one_concept(self, found: ConceptSet) -> None:
+        for concept in found.concepts:
             both = [text.strip().lower() for text in (*concept.positive, *concept.near_miss)]
             assert len(set(both)) == len(both), concept.name
 
-    def test_no_template_is_shared(self) -> None:
-        for concept in self.found.concepts:
+    def test_no_template_is_shared(self, found: ConceptSet) -> None:
+        for concept in found.concepts:
             for side in (concept.positive, concept.near_miss):
                 begun = [" ".join(text.lower().split()[:4]) for text in side]
                 most = max(begun.count(each) for each in begun)
                 assert most <= 4, (concept.name, max(begun, key=begun.count))
 
-    def test_every_concept_is_in_every_part(self) -> None:
+    def test_every_concept_is_in_every_part(self, found: ConceptSet) -> None:
         for part in PARTS:
-            labels = self.found.part(part).labels
+            labels = found.part(part).labels
             assert ((labels == 1).sum(axis=0) >= 5).all()
             assert ((labels == 0).sum(axis=0) >= 5).all()
 

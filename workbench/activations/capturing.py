@@ -141,9 +141,19 @@ def _values(
             f"Position {min(positions)} is asked for and the shortest prompt has {shortest} tokens; use positions "
             f"from -{shortest} to -1."
         )
+    kept = read_streams(subject, batch, sites, _picking(positions) if positions else _averaging(batch))
+    values = torch.stack([kept[site] for site in sites], dim=2).cpu()
+    if not torch.isfinite(values).all():
+        raise CaptureError(f"{subject.name} gave activations that are not finite; try --dtype float32.")
+    return values.clone()
+
+
+def read_streams(
+    subject: Subject, batch: Batch, sites: Sequence[Site], reduce: Callable[[Tensor], Tensor]
+) -> dict[Site, Tensor]:
+    """What `reduce` leaves of a batch's activations [batch pos d_model] at each site; nothing runs after the last."""
     kept: dict[Site, Tensor] = {}
-    reduce = _picking(positions) if positions else _averaging(batch)
-    with _keeping(subject, sites, reduce, kept), subject.passing(batch.layout()):
+    with _keeping(subject, tuple(sites), reduce, kept), subject.passing(batch.layout()):
         last = max(site.layer for site in sites)
         if all(site.stream == "resid_pre" for site in sites if site.layer == last):
             # Stopped before a block, the bridge returns what the block would have read.
@@ -153,10 +163,7 @@ def _values(
             _run(subject, batch, stop_at_layer=last + 1)
         else:
             _run(subject, batch, logits_to_keep=1)
-    values = torch.stack([kept[site] for site in sites], dim=2).cpu()
-    if not torch.isfinite(values).all():
-        raise CaptureError(f"{subject.name} gave activations that are not finite; try --dtype float32.")
-    return values.clone()
+    return kept
 
 
 def _run(subject: Subject, batch: Batch, **options: int) -> Tensor:

@@ -8,11 +8,11 @@ import typer
 
 from workbench.cli import options as o
 from workbench.cli.display import interval, show, table, watching
+from workbench.cli.generate import read_asked
 
 if TYPE_CHECKING:
     from workbench.concepts import Bottleneck, ConceptSet
     from workbench.interventions import Recipe
-    from workbench.prompts import Prompts
 
 app = typer.Typer(
     name="concepts", help="A concept bottleneck: read, attribute and steer by concept.", no_args_is_help=True
@@ -67,7 +67,7 @@ def explain(
     with watching():
         from workbench.concepts import explain as explained
 
-        asked = _prompts(prompt, prompts)
+        asked = read_asked(prompt, prompts, None, "")
         found = explained(o.open_subject(model, dtype, device), _made(bottleneck), asked, max_new_tokens=max_new_tokens)
         files = [file for number, each in enumerate(found) for file in _figures(each, number, out)]
     results = {"explanations": [each.to_json() for each in found], "figures": files}
@@ -97,7 +97,7 @@ def steer(
         from workbench.generation import generate
         from workbench.interventions import Recipe
 
-        made, asked = _made(bottleneck), _prompts(prompt, prompts)
+        made, asked = _made(bottleneck), read_asked(prompt, prompts, None, "")
         recipe = _recipe(made, amplify, suppress, scale, set_)
         subject = o.open_subject(model, dtype, device)
         said = [generate(subject, asked, each, max_new_tokens=max_new_tokens) for each in (Recipe(), recipe)]
@@ -129,7 +129,7 @@ def data(
     with watching():
         from workbench.concepts import informed_replies
 
-        made, asked = _made(bottleneck), _prompts(prompt, prompts)
+        made, asked = _made(bottleneck), read_asked(prompt, prompts, None, "")
         subject = o.open_subject(model, dtype, device)
         found, texts = informed_replies(subject, made, _set(concepts), asked, concept, max_new_tokens)
         rows = [
@@ -162,17 +162,6 @@ def _made(path: Path) -> "Bottleneck":
     from workbench.concepts import Bottleneck
 
     return Bottleneck.load(path)
-
-
-def _prompts(given: list[str] | None, named: str | None) -> "Prompts":
-    from workbench.errors import UsageError
-    from workbench.prompts import Prompts, load_prompts
-
-    if given:
-        return Prompts.of(given)
-    if named is None:
-        raise UsageError("There is nothing to ask; give --prompt TEXT or --prompts SET.")
-    return load_prompts(named)
 
 
 def _recipe(

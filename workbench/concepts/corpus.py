@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.activations import ActivationStore
+from workbench.activations import ActivationStore, read_streams
 from workbench.errors import ConceptError
-from workbench.models import Batch, Site, Subject
+from workbench.models import Site, Subject
 from workbench.models.chat import encode
 from workbench.runs import digest_json, track
 
@@ -82,7 +82,7 @@ def _batches(
     for numbers, batch in track(subject.batches(rows, size), "Reading texts"):
         key = digest_json(["concepts", _VERSION, subject.identity, str(site), [rows[i] for i in numbers]])
         if keep is None or not keep.has(key):
-            values = _stream(subject, batch, site)
+            values = read_streams(subject, batch, [site], lambda acts: acts.detach().cpu())[site]
             lengths = [len(rows[i]) for i in numbers]
             whole = torch.zeros(len(numbers), max(lengths) - 1, values.shape[-1], dtype=values.dtype)
             for row, length in enumerate(lengths):
@@ -92,14 +92,3 @@ def _batches(
                 continue
             keep.put(key, whole[:, :, None])
         yield list(numbers), keep.read(key, site=0)
-
-
-def _stream(subject: Subject, batch: Batch, site: Site) -> Tensor:
-    kept: list[Tensor] = []
-
-    def keep(acts: Tensor, hook: object) -> None:
-        kept.append(acts.detach().cpu())
-
-    with torch.no_grad(), subject.hooked([(site, keep)]):
-        subject.logits(batch, last=1)
-    return kept[0]

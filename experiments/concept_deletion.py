@@ -19,7 +19,8 @@ from workbench.concepts import ConceptSet, ConceptSettings, builtin_concepts, tr
 from workbench.concepts.bottleneck import Bottleneck
 from workbench.concepts.informing import informed_by
 from workbench.concepts.settings import Weights
-from workbench.concepts.training import Taught, last_site, taught
+from workbench.concepts.taught import Taught, taught
+from workbench.concepts.training import last_site
 from workbench.models import Head, Subject, open_model
 from workbench.runs import reporting, rich_reporter, track, write_json
 from workbench.statistics import paired_difference

@@ -4,9 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tests.cli.conftest import Run
 from tests.concepts.planted import a_set
+from workbench.concepts import rederive_bottleneck
+from workbench.concepts.recording import MEASURED
+from workbench.runs import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +32,29 @@ def trained(run: Run, model: Path, concept_folder: Path, tmp_path: Path) -> Path
     found = json.loads(text)
     assert set(found["concepts"]) == {"rain", "wind"}
     names = {score["name"] for score in found["scores"]}
-    assert {"auroc", "auroc, shuffled labels", "share of residual", "probe after LEACE"} <= names
+    assert {"auroc", "auroc, shuffled labels", "share of residual", "probe on the stream after LEACE"} <= names
     assert all(score["n"] >= 2 for score in found["scores"])
     return out
+
+
+def test_a_run_verifies_and_shows_its_tables(run: Run, trained: Path) -> None:
+    status, text, err = run("runs", "verify", trained, "--json")
+    assert (status, json.loads(text)["faults"]) == (0, []), err
+    status, text, err = run("runs", "show", trained)
+    assert status == 0, err
+    assert "On test texts" in text
+    assert not (trained / ".course.safetensors").exists()
+
+
+def test_another_score_does_not_come_out_again(trained: Path) -> None:
+    folder = RunFolder.open(trained)
+    folder.manifest.scores[0] = folder.manifest.scores[0].model_copy(update={"value": 0.123})
+    (fault,) = rederive_bottleneck(folder)
+    assert "is recorded as 0.123" in fault
+    held = load_file(trained / MEASURED)
+    held["reading/scores"] = -held["reading/scores"]
+    save_file(held, trained / MEASURED)
+    assert any("concepts' figures" in fault for fault in rederive_bottleneck(RunFolder.open(trained)))
 
 
 OPTIONS = ("--max-new-tokens", 6, "--dtype", "float32", "--json")

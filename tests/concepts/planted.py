@@ -5,7 +5,7 @@ import torch
 
 from workbench.concepts import Bottleneck, Concept, ConceptSet
 from workbench.concepts.corpus import Corpus
-from workbench.concepts.training import Taught
+from workbench.concepts.taught import Taught
 from workbench.models import Site, Subject
 
 WORDS = ("rain", "wind", "stone", "bread", "lamp", "river", "wool", "paper", "iron", "glass", "moss", "clay")

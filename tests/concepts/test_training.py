@@ -1,6 +1,8 @@
 """Training: planted concepts are recovered, dealt-out labels are not, and the same seed is the same module."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +11,15 @@ from sklearn.metrics import roc_auc_score
 
 from tests.concepts.planted import a_set, planted
 from workbench.concepts import ConceptSettings, train_bottleneck
+from workbench.concepts.course import Course
 from workbench.concepts.informing import informed_by
 from workbench.concepts.learner import Lesson, concept_loss
-from workbench.concepts.measuring import calibration_error, leace, leakage_scores, mass_scores, reading_scores
+from workbench.concepts.measuring import leace, measured_mass, measured_probes, measured_reading
+from workbench.concepts.scoring import calibration_error, leakage_scores, mass_scores, reading_scores
 from workbench.concepts.settings import Weights
-from workbench.concepts.training import Trained, text_scores
-from workbench.errors import ConceptError
+from workbench.concepts.taught import Taught
+from workbench.concepts.training import Trained
+from workbench.errors import ConceptError, RunError
 from workbench.models import Head, Subject
 
 SETTINGS = ConceptSettings(discovered=32, k_discovered=8, candidates=32, epochs=15, rate=1e-2, batch=32)
@@ -28,7 +33,7 @@ def trained(tiny_subjects: dict[str, Subject]) -> Trained:
 
 def test_planted_concepts_are_read_and_their_vectors_found(llama: Subject, trained: Trained) -> None:
     made, test = trained.bottleneck, planted(llama, 120, 2)
-    scores, rows = reading_scores(made, test)
+    scores, rows = reading_scores(measured_reading(made, test), made.names)
     assert scores[0].value > 0.95
     assert all(row["auroc"] > 0.9 for row in rows.values())
     cosines = torch.nn.functional.cosine_similarity(made.vectors, torch.eye(llama.d_model)[:3])
@@ -38,7 +43,7 @@ def test_planted_concepts_are_read_and_their_vectors_found(llama: Subject, train
 def test_dealt_out_labels_are_not_read(llama: Subject) -> None:
     parts = [planted(llama, n, seed).with_labels_dealt(seed) for n, seed in ((240, 0), (60, 1), (240, 2))]
     made = train_bottleneck(llama, a_set(), parts[0], parts[1], SETTINGS).bottleneck
-    assert 0.35 < reading_scores(made, parts[2])[0][0].value < 0.65
+    assert 0.35 < reading_scores(measured_reading(made, parts[2]), made.names)[0][0].value < 0.65
 
 
 def test_dealt_out_labels_keep_their_counts(llama: Subject) -> None:
@@ -58,6 +63,41 @@ def test_the_same_seed_is_the_same_module(llama: Subject) -> None:
     assert made[0].digest == made[1].digest != made[2].digest
 
 
+def test_a_course_that_goes_on_from_a_checkpoint_is_the_one_that_was_not_stopped(
+    llama: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, held, few = planted(llama, 60, 0), planted(llama, 30, 1), SETTINGS.model_copy(update={"epochs": 4})
+    whole = train_bottleneck(llama, a_set(), train, held, few)
+    epoch, done = Course._epoch, []
+
+    def stopped(self: Course, number: int, *texts: Taught) -> dict[str, object]:
+        if number == 2 and not done:
+            done.append(number)
+            raise KeyboardInterrupt
+        return epoch(self, number, *texts)
+
+    monkeypatch.setattr(Course, "_epoch", stopped)
+    checkpoint = tmp_path / "course"
+    with pytest.raises(KeyboardInterrupt):
+        train_bottleneck(llama, a_set(), train, held, few, checkpoint=checkpoint)
+    again = train_bottleneck(llama, a_set(), train, held, few, checkpoint=checkpoint)
+    assert again.history == whole.history
+    assert again.bottleneck.digest == whole.bottleneck.digest
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"no"), None])
+def test_a_checkpoint_of_something_else_is_refused(
+    llama: Subject, tmp_path: Path, damage: Callable[[Path], object] | None
+) -> None:
+    train, held, checkpoint = planted(llama, 60, 0), planted(llama, 30, 1), tmp_path / "course"
+    few = SETTINGS.model_copy(update={"epochs": 1})
+    train_bottleneck(llama, a_set(), train, held, few, checkpoint=checkpoint)
+    if damage is not None:
+        damage(checkpoint)
+    with pytest.raises(RunError, match=r"not this course's checkpoint .*; remove it and train again"):
+        train_bottleneck(llama, a_set(), train, held, few.model_copy(update={"seed": 1}), checkpoint=checkpoint)
+
+
 def test_a_large_discovered_part_is_factorised(llama: Subject) -> None:
     how = SETTINGS.model_copy(update={"factorised_above": 16, "rank": 5, "epochs": 2})
     made = train_bottleneck(llama, a_set(), planted(llama, 60, 0), planted(llama, 30, 1), how).bottleneck
@@ -66,8 +106,8 @@ def test_a_large_discovered_part_is_factorised(llama: Subject) -> None:
 
 def test_what_it_was_made_from_travels_with_it(llama: Subject) -> None:
     """No evaluation is made on texts that a concept was taught or chosen on."""
-    parts = [replace(planted(llama, 30, seed), seen=frozenset({str(seed)})) for seed in (0, 1)]
-    made = train_bottleneck(llama, a_set(), *parts, SETTINGS.model_copy(update={"epochs": 1})).bottleneck
+    train, held = (replace(planted(llama, 30, seed), seen=frozenset({str(seed)})) for seed in (0, 1))
+    made = train_bottleneck(llama, a_set(), train, held, SETTINGS.model_copy(update={"epochs": 1})).bottleneck
     assert made.seen == made.concept("wind").seen == made.concept(0).seen == {"0", "1"}
 
 
@@ -82,10 +122,13 @@ def test_the_adversary_closes_the_gap(llama: Subject) -> None:
     for weight in (0.0, 1.0):
         how = SETTINGS.model_copy(update={"weights": Weights(adversary=weight, next_token=0, reconstruction=0.05)})
         made = train_bottleneck(llama, a_set(), train, held, how).bottleneck
-        found = {score.name: score.value for score in leakage_scores(made, train, test)}
+        found = {
+            score.name: score.value
+            for score in leakage_scores(measured_probes(made, train, test), torch.from_numpy(test.labels))
+        }
         left[weight] = found["probe on discovered + residual"]
         assert found["probe on the stream"] > 0.9
-        assert found["probe after LEACE"] < 0.65
+        assert found["probe on the stream after LEACE"] < 0.65
     assert left[1.0] < left[0.0] - 0.05
 
 
@@ -108,7 +151,10 @@ def test_the_noisy_or_is_that_of_the_text() -> None:
 
 
 def test_mass_is_measured_on_the_last_site(llama: Subject, trained: Trained) -> None:
-    found = {score.name: score for score in mass_scores(trained.bottleneck, Head.of(llama), planted(llama, 30, 2))}
+    found = {
+        score.name: score
+        for score in mass_scores(measured_mass(trained.bottleneck, Head.of(llama), planted(llama, 30, 2)))
+    }
     shares = [found[f"share of {part}"].value for part in ("known", "discovered", "residual")]
     assert sum(shares) == pytest.approx(1, abs=1e-3)
 
@@ -178,7 +224,7 @@ class TestInforming:
 
 def test_scores_rank_texts(llama: Subject, trained: Trained) -> None:
     test = planted(llama, 60, 2)
-    scores = text_scores(trained.bottleneck, test).numpy()
+    scores = test.scored(trained.bottleneck).numpy()
     labels = test.labels[:, 0]
     known = ~np.isnan(labels)
     assert roc_auc_score(labels[known], scores[known, 0]) > 0.95

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workbench.cli.card import card_tables
+from workbench.cli.concepts import train_tables
 from workbench.cli.cone import cone_tables
 from workbench.cli.display import found_tables, show, table
 from workbench.cli.dose import dose_tables
@@ -76,6 +77,7 @@ def inspect_command(
 @app.command("verify")
 def verify_command(run: Run, json: Json = False) -> None:
     """Check the hashes of a run, and derive its scores again from what it stored."""
+    from workbench.concepts import rederive_bottleneck
     from workbench.errors import RunError
     from workbench.evaluation import rederive
     from workbench.runs import RunFolder
@@ -101,6 +103,7 @@ def verify_command(run: Run, json: Json = False) -> None:
             "sweep": [rederive_sweep],
             "card": [rederive_card],
             "cone": [rederive_cone],
+            "concepts train": [rederive_bottleneck],
         }
         if folder.manifest.command not in checks:
             raise RunError(f"{run} is a run of {folder.manifest.command!r}, whose scores this workbench cannot derive.")
@@ -126,6 +129,7 @@ def result_tables(command: str, results: dict[str, Any]) -> list[Any]:
     makers: dict[str, Callable[[dict[str, Any]], list[Any]]] = {
         "card": card_tables,
         "cone": cone_tables,
+        "concepts train": train_tables,
         "demo": lambda found: [*found_tables(found["find"]), *evaluation_tables(found["evaluation"])],
         "dose": dose_tables,
         "minimise": minimise_tables,

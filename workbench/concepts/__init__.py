@@ -8,7 +8,7 @@ from workbench.concepts.handle import ConceptHandle
 from workbench.concepts.informing import Informed, informed_by, informed_replies
 from workbench.concepts.labels import Concept, ConceptSet, builtin_concepts, load_concepts
 from workbench.concepts.naming import Discovered, name_discovered, search_concepts
-from workbench.concepts.recording import record_bottleneck
+from workbench.concepts.recording import record_bottleneck, rederive_bottleneck
 from workbench.concepts.settings import ConceptSettings
 from workbench.concepts.training import train_bottleneck
 
@@ -35,6 +35,7 @@ __all__ = [
     "load_concepts",
     "name_discovered",
     "record_bottleneck",
+    "rederive_bottleneck",
     "search_concepts",
     "train_bottleneck",
 ]

@@ -20,7 +20,7 @@ from torch.nn.functional import normalize, softplus
 from workbench.concepts.attribution import head_of
 from workbench.concepts.bottleneck import Bottleneck, scale_of
 from workbench.concepts.labels import ConceptSet
-from workbench.concepts.training import Taught, sampled, taught
+from workbench.concepts.taught import Taught, taught
 from workbench.errors import ConceptError
 from workbench.generation import generate
 from workbench.models import Head, Subject, token_rows
@@ -85,7 +85,7 @@ def informed_by(
     """
     column = made.index(concept)
     x = acts.float() / scale_of(acts.float())
-    spread = sampled(train, 0).std(dim=0).clamp_min(1e-4)
+    spread = train.sampled(0).std(dim=0).clamp_min(1e-4)
     active = (x @ made.readers[column] + made.reader_bias[column]).sigmoid()
     along = weights @ made.vectors[column] * scale_of(acts.float())[:, 0]
     wanted = ((active * (1 - active) * along)[:, None] * x / spread).sum(dim=0)

@@ -18,6 +18,7 @@ A large discovered part is factorised: its encoder and decoder are products with
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from einops import einsum
 from jaxtyping import Float, Int
@@ -105,11 +106,11 @@ class Losses:
 
     learner: Learner
     head: Head | None
-    seed: int = 0
-    draws: torch.Generator = field(init=False)
+    draws: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
 
-    def __post_init__(self) -> None:
-        self.draws = torch.Generator().manual_seed(self.seed)
+    def draw_from(self, seed: int, epoch: int) -> None:
+        """Draw what an epoch of this seed draws, whatever was drawn before."""
+        self.draws.manual_seed(int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]))
 
     def __call__(self, lesson: Lesson, taught: float) -> dict[str, Tensor]:
         """Every loss, weighted; `taught` is the probability that a text's known activations are its labels'."""

@@ -1,12 +1,11 @@
-"""How well a bottleneck reads, on texts that nothing was learned or chosen on.
+"""What is measured of a bottleneck, on texts that nothing was learned or chosen on; the scores are derived from it.
 
-- reading: for each known concept the area under the ROC curve of its score, texts that show it against near misses, and
-  against all other texts; the calibration error of its probability.
-- mass: shares of known, discovered and residual in the likeliest token's centred logit, and the cross-entropy of the
+- reading: each text's score for each known concept.
+- mass: what known, discovered, constant and residual add to the likeliest token's centred logit, and the loss of the
   next token with and without the residual, in nats (last site alone).
-- leakage: how well a linear probe reads each concept from discovered + residual, averaged over a text; from the known
-  part; and from the stream after LEACE (Belrose et al. 2023), where no linear probe reads it on the texts it was made
-  from.
+- probes: what a linear probe says of each text, that was fitted on training texts: on the stream; on the known part; on
+  discovered + residual, averaged over a text; and on the stream after LEACE (Belrose et al. 2023), where no linear
+  probe reads the concept on the texts it was made from.
 """
 
 from collections.abc import Sequence
@@ -15,67 +14,34 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from workbench.concepts.bottleneck import Bottleneck
-from workbench.concepts.training import Taught, text_scores
+from workbench.concepts.taught import Taught
 from workbench.models import Head
-from workbench.statistics import Score, mean_score
 
 _MOST, _AT_ONCE = 2000, 250  # tokens on which logits are computed, and of them at once
 _RIDGE = 0.01
+PROBES = ("the stream", "the known part", "discovered + residual", "the stream after LEACE")
 
 
-def reading_scores(made: Bottleneck, held: Taught) -> tuple[list[Score], dict[str, dict[str, float]]]:
-    """Means over the concepts, and each concept's own figures."""
-    scores = text_scores(made, held).double().numpy()
-    rows: dict[str, dict[str, float]] = {}
-    for column, name in enumerate(made.names):
-        labels = held.labels[:, column]
-        known = ~np.isnan(labels)
-        if len(set(labels[known])) < 2:
-            continue
-        slope, offset = made.calibration[column].tolist()
-        likely = 1 / (1 + np.exp(-(slope * scores[known, column] + offset)))
-        rows[name] = {
-            "auroc": float(roc_auc_score(labels[known], scores[known, column])),
-            "auroc_all": float(roc_auc_score(np.nan_to_num(labels), scores[:, column])),
-            "calibration_error": calibration_error(likely, labels[known]),
-            "n": int(known.sum()),
-        }
-    kinds = ("auroc", "auroc_all", "calibration_error")
-    return [mean_score(kind, [row[kind] for row in rows.values()]) for kind in kinds], rows
+def measured_reading(made: Bottleneck, held: Taught) -> dict[str, Tensor]:
+    """Scores and labels [text known] (nan: unknown), and the calibration [known 2]."""
+    return {
+        "scores": held.scored(made), "labels": torch.from_numpy(held.labels), "calibration": made.calibration
+    }  # fmt: skip
 
 
-def calibration_error(likely: np.ndarray, labels: np.ndarray, bins: int = 5) -> float:
-    """The expected calibration error over bins of equal counts (Naeini et al. 2015)."""
-    order = np.argsort(likely)
-    parts = [part for part in np.array_split(order, min(bins, len(order))) if len(part)]
-    return float(sum(len(p) * abs(likely[p].mean() - labels[p].mean()) for p in parts) / len(order))
-
-
-def mass_scores(made: Bottleneck, head: Head, held: Taught, seed: int = 0) -> list[Score]:
-    """Shares of the likeliest token's logit, and cross-entropies, on some tokens."""
+def measured_mass(made: Bottleneck, head: Head, held: Taught, seed: int = 0) -> dict[str, Tensor]:
+    """Of some tokens: parts of the likeliest token's logit [token 4], and the losses [token 2]."""
     corpus = held.corpus
     ends = corpus.following >= 0
     order = torch.randperm(len(corpus.acts), generator=torch.Generator().manual_seed(seed))
     rows = order[ends[order]][:_MOST]
     batches = [_mass(made, head, corpus.acts[part].float(), corpus.following[part]) for part in rows.split(_AT_ONCE)]
     along, losses = (torch.cat(each) for each in zip(*batches, strict=True))
-    known, moving, constant, residual = along.T
-    sizes = torch.stack([known, moving + constant, residual], dim=1).abs()
-    shares, alone = sizes / sizes.sum(dim=1, keepdim=True), along.abs()
-    found = {
-        "share of known": shares[:, 0].tolist(),
-        "share of discovered": shares[:, 1].tolist(),
-        "share of residual": shares[:, 2].tolist(),
-        "share of the constant alone": (alone[:, 2] / alone.sum(dim=1)).tolist(),
-        "cross-entropy of the model": losses[:, 0].tolist(),
-        "cross-entropy without the residual": losses[:, 1].tolist(),
-    }
-    return [mean_score(name, values, "neither") for name, values in found.items()]
+    return {"along": along, "losses": losses}
 
 
 def _mass(
@@ -91,35 +57,37 @@ def _mass(
     return along, torch.stack(losses, dim=1)
 
 
-def leakage_scores(made: Bottleneck, train: Taught, held: Taught) -> list[Score]:
-    """AUROC of linear probes, averaged over the concepts."""
+def measured_probes(made: Bottleneck, train: Taught, held: Taught) -> dict[str, Tensor]:
+    """For each probe its decision on every labelled text [text known]; nan elsewhere."""
     streams, known = (
         [texts.averaged(of).double().numpy() for texts in (train, held)]
         for of in (lambda x: x, lambda x: made.known_active(x).written(made.vectors))
     )
     rest = [stream - part for stream, part in zip(streams, known, strict=True)]
     labels = [train.labels, held.labels]
-    asked = (("the stream", streams), ("the known part", known), ("discovered + residual", rest))
-    found = [mean_score(f"probe on {name}", _probed(parts, labels)) for name, parts in asked]
-    return [*found, mean_score("probe after LEACE", _probed(streams, labels, erased=True))]
+    found = {
+        name: _probed(parts, labels, erased=name == PROBES[3])
+        for name, parts in zip(PROBES, (streams, known, rest, streams), strict=True)
+    }
+    return {name: torch.from_numpy(decisions).float() for name, decisions in found.items()}
 
 
-def _probed(parts: Sequence[np.ndarray], labels: Sequence[np.ndarray], erased: bool = False) -> list[float]:
-    """Each concept's AUROC on held texts, of a probe that was fitted on training texts: (training, held) of both."""
+def _probed(parts: Sequence[np.ndarray], labels: Sequence[np.ndarray], erased: bool) -> np.ndarray:
+    """Each concept's decision on held texts, of a probe that was fitted on training texts: (training, held) of both."""
     (train, held), (taught, truth) = parts, labels
     centre, spread = train.mean(axis=0), train.std(axis=0) + 1e-6
     train, held = (train - centre) / spread, (held - centre) / spread
-    found = []
+    found = np.full(truth.shape, np.nan)
     for column in range(taught.shape[1]):
         mine, test = (~np.isnan(each[:, column]) for each in (taught, truth))
-        if any(len(set(each[rows, column])) < 2 for each, rows in ((taught, mine), (truth, test))):
+        if len(set(taught[mine, column])) < 2 or not test.any():
             continue
         x, y = train[mine], held[test]
         if erased:
             eraser = leace(x, taught[mine, column])
             x, y = x - (x - x.mean(axis=0)) @ eraser, y - (y - x.mean(axis=0)) @ eraser
         probe = LogisticRegression(C=_RIDGE, max_iter=500).fit(x, taught[mine, column])
-        found.append(float(roc_auc_score(truth[test, column], probe.decision_function(y))))
+        found[test, column] = probe.decision_function(y)
     return found
 
 

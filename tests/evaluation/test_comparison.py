@@ -174,17 +174,40 @@ def test_a_changed_section_of_the_results_is_noticed(tmp_path: Path, section: st
     assert any(f"The {section} in the results" in fault for fault in rederive(RunFolder.open(tmp_path / "r")))
 
 
-def test_two_draws_of_one_thing_show_no_difference() -> None:
-    """Two samplings of the same replies, over the whole table: at most 5 in 100, and three standard errors."""
-    draws, said = np.random.default_rng(0), 0
-    for _ in range(300):
-        parts = [
-            part(condition, asked, draws.choice([NO, YES, BROKEN], 24, p=[0.5, 0.4, 0.1]).tolist())
-            for condition in ("baseline", "treated")
-            for asked in ("harmful", "harmless")
-        ]
-        said += all(d.says == "no difference shown" for d in Evaluation(tuple(parts)).differences())
-    assert said / 300 >= 0.95 - 3 * (0.95 * 0.05 / 300) ** 0.5
+def drawn(draws: np.random.Generator, conditions: int, n: int = 24) -> Evaluation:
+    """A table of conditions that are all the baseline again: other draws of the same replies and the same readout."""
+    outcomes, measured, observed = (Outcome.REFUSE, Outcome.COMPLY, Outcome.BROKEN), [], []
+    for condition in ("baseline", *(f"add {number}" for number in range(conditions))):
+        for asked in ("harmful", "harmless"):
+            rows = tuple(
+                Judged(prompt="p", digest=str(row), category=None, reply="", outcome=outcomes[called])
+                for row, called in enumerate(draws.choice(3, n, p=[0.5, 0.4, 0.1]))
+            )
+            measured.append(Measured(condition=condition, asked=asked, replies=rows))
+        read = tuple(Item(key=str(row), values={"x": value}) for row, value in enumerate(draws.normal(size=n).tolist()))
+        observed.append(Observed(condition=condition, metric="readouts", items=read))
+    return Evaluation(
+        tuple(measured), tuple(observed), {"readouts": (Measure("x", "mean", "neither", "", "a coordinate"),)}
+    )
+
+
+@pytest.mark.parametrize(("conditions", "tables"), [(1, 400), (8, 80), (40, 30)])
+def test_a_table_without_a_difference_says_so_95_times_in_100_however_long_it_is(conditions: int, tables: int) -> None:
+    draws = np.random.default_rng(conditions)
+    said = [all(d.says == "no difference shown" for d in drawn(draws, conditions).differences()) for _ in range(tables)]
+    assert sum(said) >= 0.95 * tables
+
+
+def test_one_real_difference_is_still_shown_among_sixty_conditions() -> None:
+    table = drawn(np.random.default_rng(0), 60, n=40)
+    complied = tuple(r.model_copy(update={"outcome": Outcome.COMPLY}) for r in table.of("add 7", "harmful").replies)
+    moved = tuple(Item(key=item.key, values={"x": 3.0 + int(item.key) / 40}) for item in table.observed[8].items)
+    measured = [p.model_copy(update={"replies": complied}) if p.condition == "add 7" else p for p in table.measured]
+    observed = [p.model_copy(update={"items": moved}) if p.condition == "add 7" else p for p in table.observed]
+    found = Evaluation(tuple(measured), tuple(observed), table.measures)
+    assert {d.name for d in found.differences() if d.says != "no difference shown"} >= {
+        "add 7/harmful/refusal", "add 7/harmful/compliance", "add 7/readouts/x",
+    }  # fmt: skip
 
 
 @given(st.integers(0, 10_000))
@@ -214,11 +237,11 @@ def test_many_other_measures_do_not_hide_the_headline() -> None:
         assert one.adjusted == two.adjusted
 
 
-def test_a_control_does_not_cost_the_treated_condition_its_power() -> None:
+def test_every_condition_of_a_table_is_corrected_for_all_the_others() -> None:
     shown = evaluation()
     control = tuple(part.model_copy(update={"condition": "random control"}) for part in shown.measured[::2])
     both = Evaluation((*shown.measured, *control), shown.observed, MEASURES)
     one, two = (e.difference("treated", "harmful", "refusal") for e in (shown, both))
     assert one is not None
     assert two is not None
-    assert one.adjusted == two.adjusted
+    assert (one.adjusted, two.adjusted) == (pytest.approx(one.p_value * 4 * 2), pytest.approx(two.p_value * 8 * 2))

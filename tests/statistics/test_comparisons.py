@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import permutation_test
+from scipy.stats import binomtest, permutation_test
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.contingency_tables import mcnemar as other_mcnemar
 from statsmodels.stats.multitest import multipletests
@@ -73,16 +73,26 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
 
 @pytest.mark.parametrize("kind", ["rate", "mean"])
 def test_no_difference_is_shown_between_two_draws_of_one_thing(kind: str) -> None:
-    """At most 5 tables in 100 say otherwise, but for what a draw of 1,000 tables may stray (three standard errors)."""
+    """At most 5 tables in 100 say otherwise: of 2,000 not so many that a true 5 in 100 gives them once in 100 times."""
     draws = np.random.default_rng(2)
-    said, tables = 0, 1000
+    said, tables = 0, 2000
     for _ in range(tables):
         table = []
         for name in "abc":
             pair = draws.random((2, 40)) < 0.4 if kind == "rate" else draws.exponential(size=(2, 40))
             table.append(paired_difference(name, *pair.astype(float).tolist(), kind=kind))  # type: ignore[arg-type]
         said += all(difference.says == "no difference shown" for difference in holm(table))
-    assert said / tables >= 0.95 - 3 * (0.95 * 0.05 / tables) ** 0.5
+    assert binomtest(said, tables, 0.95, alternative="less").pvalue > 0.01
+
+
+def test_a_sign_flip_p_value_below_what_draws_can_say_is_a_bound_that_holds() -> None:
+    same = [1.0] * 20
+    found = paired_difference("d", [0.0] * 20, same)
+    assert 2 / 2**20 < found.p_value == pytest.approx(2 * np.exp(-10))  # the exact value is below Hoeffding's
+    tiny = paired_difference("d", [0.0] * 20, [1e-200] * 20)
+    assert tiny.p_value == pytest.approx(found.p_value)
+    half = paired_difference("d", [0.0] * 20, [1.0] * 15 + [-1.0] * 5)
+    assert half.p_value == pytest.approx(binomtest(5, 20).pvalue, abs=0.005)  # where draws come as far, they count
 
 
 def one(p: float) -> Difference:

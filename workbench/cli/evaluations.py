@@ -78,7 +78,7 @@ def _notes(results: Mapping[str, Any]) -> str:
     said = [
         f"Outcomes by the {judged_by(results)}. 95 % intervals: Wilson for rates, bootstrap for "
         "means and their changes, Newcombe for changes of rates. p: paired, against the baseline on the same items, "
-        "corrected by Holm over all that a condition is tested on, half the error for refusal and compliance."
+        "corrected by Holm over the whole table, every condition in it, half the error for refusal and compliance."
     ]
     if results["judge"]["name"] == "phrase":
         said.append("The phrase judge tells refusals alone: what it calls compliance is any other text.")

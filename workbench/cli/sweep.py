@@ -85,7 +85,7 @@ def _judged(evaluation: Mapping[str, Any]) -> str:
     """Who called the outcomes, and what is corrected."""
     return (
         f"Outcomes by the {judged_by(evaluation)}. 95 % intervals. Differences from each model's baseline, corrected "
-        "by Holm within each condition, are in sweep.csv."
+        "by Holm over all that was measured of the model, are in sweep.csv."
     )
 
 

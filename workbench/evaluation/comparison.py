@@ -3,7 +3,7 @@
 Everything here follows from the replies and the items that a run wrote down; nothing is measured.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -96,10 +96,10 @@ class Evaluation:
 
     @cached_property
     def _differences(self) -> dict[str, Difference]:
-        """Every condition against the baseline, or the control of a distance, corrected for all that it is tested on.
+        """Every condition against the baseline, or the control of a distance, corrected for the whole table.
 
-        Half of a condition's error is its headline's: refusal and coherent compliance of each set. The other measures
-        have the other half, so that their number does not hide what the evaluation is about.
+        Half of the table's error is its headline's: refusal and coherent compliance of every condition on each set. The
+        other measures have the other half, so that their number does not hide what the evaluation is about.
         """
         found = [
             difference
@@ -108,13 +108,16 @@ class Evaluation:
             if (base := self._base(part, measure)) is not None
             if (difference := compared(base, part, measure)) is not None
         ]
-        families: dict[tuple[str, bool], list[Difference]] = {}
+        families: dict[bool, list[Difference]] = {}
         for difference in found:
-            condition, group, measure = difference.name.rsplit("/", 2)
-            families.setdefault((condition, group in self.sets and measure in HEADLINE), []).append(difference)
-        corrected = [each for family, held in families.items() for each in holm(held, _share(family, families))]
+            families.setdefault(self._is_headline(difference), []).append(difference)
+        corrected = [each for held in families.values() for each in holm(held, 1 / len(families))]
         kept = {difference.name: difference for difference in corrected}
         return {difference.name: kept[difference.name] for difference in found}
+
+    def _is_headline(self, difference: Difference) -> bool:
+        _, group, measure = difference.name.rsplit("/", 2)
+        return group in self.sets and measure in HEADLINE
 
     def _base(self, part: Observed, measure: Measure) -> Observed | None:
         """What a measure of a condition is compared with; None where it is that itself, or there is nothing."""
@@ -167,12 +170,6 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         return str(self.to_pandas().to_html(index=False))
-
-
-def _share(family: tuple[str, bool], families: Collection[tuple[str, bool]]) -> float:
-    """A half where the condition has both families, all where it has one."""
-    condition, headline = family
-    return 0.5 if (condition, not headline) in families else 1.0
 
 
 def values_of(items: Sequence[Item], measure: str) -> Values:

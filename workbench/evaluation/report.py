@@ -41,8 +41,8 @@ def _said(evaluation: Evaluation, command: str) -> str:
     return (
         f"<p>Outcomes by the {html.escape(evaluation.judge)} judge ({kappa}). Intervals are 95 %: Wilson for rates, "
         "bootstrap for means and their changes, Newcombe for changes of rates. p values are of paired tests on the "
-        "same items (McNemar, exact; sign flips), corrected by Holm over all that a condition is tested on, half of "
-        "the error kept for refusal and compliance. Controls are live passes.</p>"
+        "same items (McNemar, exact; sign flips), corrected by Holm over the whole table, every condition in it, "
+        "half of the error kept for refusal and compliance. Controls are live passes.</p>"
         f"<p>Derive every number again: <code>{html.escape(command)}</code></p>"
     )
 

@@ -1,7 +1,7 @@
 """Did the same items change? Paired tests and intervals.
 
 Yes and no: McNemar's exact test (McNemar 1947). Numbers: a sign-flip permutation test of the mean difference, exact
-up to 12 items (Fisher 1935). Means have a percentile-bootstrap interval of the difference, which draws items, so that
+up to 12 items (Fisher 1935); where no drawn flip comes as far, Hoeffding's bound (1963) on how many would. Means have a percentile-bootstrap interval of the difference, which draws items, so that
 what an item has in common before and after stays together. For rates the bootstrap collapses where nearly all items
 change, or none do; theirs is Newcombe's interval of a paired difference (Newcombe 1998, method 10).
 """
@@ -125,7 +125,10 @@ def sign_flip_p_value(change: Float64[np.ndarray, " n"], seed: int = 0) -> float
         extra = 1  # what was seen is one of the ways
     seen = abs(change.sum())
     far = np.abs(signs @ change) >= seen * (1 - 1e-12)
-    return float((far.sum() + extra) / (len(signs) + extra))
+    drawn = float((far.sum() + extra) / (len(signs) + extra))
+    # Draws alone say no less than one in their number, which a large table corrects to 1. Where none is as far, the
+    # bound is a p value too: below one in their number it is all that speaks, above it the draws are.
+    return drawn if far.any() else min(drawn, 2 * math.exp(-((seen / math.hypot(*change)) ** 2) / 2))
 
 
 def _interval(change: Float64[np.ndarray, " n"], seed: int) -> tuple[float | None, float | None]:

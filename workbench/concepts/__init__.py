@@ -6,6 +6,7 @@ from workbench.concepts.edits import AmplifyConcept, ScaleConcept, SetConcept, S
 from workbench.concepts.explaining import Explanation, explain
 from workbench.concepts.handle import ConceptHandle
 from workbench.concepts.informing import Informed, informed_by, informed_replies
+from workbench.concepts.labelling import asked_labels, asked_odds, feature_labels
 from workbench.concepts.labels import Concept, ConceptSet, builtin_concepts, load_concepts
 from workbench.concepts.naming import Discovered, name_discovered, search_concepts
 from workbench.concepts.recording import record_bottleneck, rederive_bottleneck
@@ -27,9 +28,12 @@ __all__ = [
     "ScaleConcept",
     "SetConcept",
     "SuppressConcept",
+    "asked_labels",
+    "asked_odds",
     "attribute",
     "builtin_concepts",
     "explain",
+    "feature_labels",
     "informed_by",
     "informed_replies",
     "load_concepts",

@@ -82,7 +82,7 @@ def test_evaluate_leaves_out_what_the_search_saw(run: Run, model: Path, tmp_path
     sets = ("--harmful", "harmful:train", "--harmless", "harmless:train", "--n", 110)
     _, out, err = run("evaluate", model, *options, *sets)
     scores = {score["name"]: score for score in json.loads(out)["scores"]}
-    assert "24 prompts are left out: the direction was found with them." in err
+    assert "24 prompts are left out: the direction was found with them" in " ".join(err.split())
     assert scores["treated/harmful/refusal"]["n"] == 110 - 12
     _, out, _ = run(
         "evaluate", model, "--direction", found / "direction.safetensors", *options[2:], *sets[:4], "--n", 5

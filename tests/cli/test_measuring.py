@@ -1,11 +1,14 @@
 """evaluate, dose, minimise, sweep and judge on the command line, and runs verify behind each of them."""
 
+import inspect
 import json
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Run
+from workbench.cli.evaluate import command as evaluate_command
+from workbench.prompts import load_prompts
 
 FEW = ("--n", 2, "--max-new-tokens", 3, "--json")
 
@@ -20,6 +23,20 @@ def test_a_dose_from_the_command_line_verifies(run: Run, model: Path, direction:
     assert found["settings"]["goal"] == "refuse"
     assert run("runs", "verify", out)[0] == 0
     assert "Refusal of harmless prompts by dose (n=2)" in run("runs", "show", out)[1]
+    sets = ("--harmful", "harmful:val", "--harmless", "harmless:val")
+    status, said, err = run("evaluate", model, "--recipe", out, *sets, "--max-new-tokens", 2, "--half-width", 5)
+    assert status == 0, err
+    assert "4 prompts are left out: the direction was found with them, or the recipe chosen by them." in " ".join(
+        err.split()
+    )
+    assert "± 0.05" in said
+    assert "Prompts that the interval asked for takes" in said
+
+
+def test_no_default_prompts_of_an_evaluation_are_any_that_may_be_tuned_on() -> None:
+    options = inspect.signature(evaluate_command).parameters
+    for name in ("harmful", "harmless", "looks_harmful"):
+        assert load_prompts(options[name].default).locked
 
 
 def test_a_minimisation_from_the_command_line_verifies(run: Run, model: Path, tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from tests.laws.cases import PROMPTS, logits_of
 from workbench.errors import DirectionError, RecipeError, RunError, UsageError
 from workbench.interventions import Ablate, Add, Recipe, random_control, steered
 from workbench.interventions.tokens import Tokens
+from workbench.interventions.tuning import Tuned
 from workbench.models import Layout, Site, Subject
+from workbench.statistics import Score
 
 
 def test_a_recipe_comes_back_from_disk_the_same(llama: Subject, tmp_path: Path) -> None:
@@ -24,6 +26,27 @@ def test_a_recipe_comes_back_from_disk_the_same(llama: Subject, tmp_path: Path) 
         expected = logits_of(llama)
     with steered(llama, loaded):
         assert torch.equal(logits_of(llama), expected)
+
+
+def test_what_a_recipe_was_chosen_by_travels_with_it_and_its_scores_do_not_pass_to_another(
+    llama: Subject, tmp_path: Path
+) -> None:
+    score = Score(name="harmful/refusal", value=0.5, low=0.2, high=0.8, n=8)
+    plain = Add(random_direction(llama)).at(1)
+    tuned = plain.tuned_by(Tuned(by="dose", prompts=("b", "a"), scores=(score,)))
+    loaded = Recipe.load(tuned.save(tmp_path / "r.json"))
+    assert (loaded.tuned, loaded.digest) == (tuned.tuned, tuned.digest)
+    assert tuned.seen == {"a", "b"}
+    assert "tuned" not in plain.to_json()
+    again = tuned.turned("strength", 2.0)
+    for other in (again, tuned + plain, plain + tuned, tuned.mapped(lambda placement: placement), tuned.on_prompt()):
+        assert other.seen == {"a", "b"}
+        assert other.tuned is not None
+        assert other.tuned.scores == ()
+    twice = again.tuned_by(Tuned(by="sweep", prompts=("c",), scores=(score,)))
+    assert twice.seen == {"a", "b", "c"}
+    assert twice.tuned is not None
+    assert (twice.tuned.by, twice.tuned.scores) == ("sweep", (score,))
 
 
 def test_a_direction_that_was_swapped_is_noticed(llama: Subject, tmp_path: Path) -> None:

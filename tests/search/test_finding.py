@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from workbench.directions import Direction
 from workbench.errors import PromptError, RunError, SearchError, UsageError
-from workbench.evaluation.refusal import refusal_tokens
+from workbench.evaluation.refusal import refusal_tokens, score_from_quality
 from workbench.models import Subject, token_rows
 from workbench.prompts import ContrastPairs, Prompts
 from workbench.runs import RunFolder
@@ -114,6 +114,9 @@ def test_the_whole_grid_is_scored_but_for_empty_places(llama: Subject) -> None:
     low, high = found.row["intervals"]["kl_div_score"]
     assert low <= found.row["kl_div_score"] <= high
     assert found.row["n"]["kl_div_score"] == 4
+    kept = score_from_quality("kl_div_score", found.direction.quality)
+    assert kept is not None
+    assert (kept.value, kept.low, kept.high, kept.n) == (found.row["kl_div_score"], low, high, 4)
     assert len(found.plot().data) == 3
 
 

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import binomtest
+from statsmodels.stats.proportion import confint_proportions_2indep
 
 from workbench.errors import UsageError
-from workbench.statistics import Score, mcnemar, mean_score, rate_score
+from workbench.statistics import Score, gap_interval, mcnemar, mean_score, rate_score
 
 
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -35,6 +36,24 @@ def test_the_bootstrap_interval_covers_the_planted_mean() -> None:
     draws = [mean_score("m", generator.exponential(2.0, 60).tolist()) for _ in range(200)]
     covered = sum((score.low or 0) <= 2.0 <= (score.high or 0) for score in draws)
     assert 0.88 <= covered / 200 <= 0.99
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(0, 1), st.floats(0, 1))
+def test_the_gap_of_two_rates_has_newcombes_interval(n: int, m: int, first: float, second: float) -> None:
+    hits, others = round(first * n), round(second * m)
+    expected = confint_proportions_2indep(others, m, hits, n, method="newcomb", compare="diff")
+    found = gap_interval(rate_score("a", hits, n), rate_score("b", others, m))
+    assert found == (pytest.approx(expected[0], abs=1e-9), pytest.approx(expected[1], abs=1e-9))
+
+
+def test_the_interval_of_a_gap_of_means_covers_the_planted_one() -> None:
+    generator, covered = np.random.default_rng(3), 0
+    for _ in range(300):
+        seen, tested = generator.exponential(1.0, 32), 0.5 + generator.exponential(2.0, 50)
+        low, high = gap_interval(*(mean_score("m", side.tolist()) for side in (seen, tested)))
+        covered += low is not None and high is not None and low <= 1.5 <= high
+    assert 0.90 <= covered / 300 <= 0.99
+    assert gap_interval(mean_score("m", [1.0]), mean_score("m", [1.0, 2.0])) == (None, None)
 
 
 def test_one_observation_has_no_interval_and_none_has_no_score() -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from tests.conftest import random_direction
 from workbench.errors import PromptError, RecipeError, UsageError
-from workbench.evaluation import Evaluation, Item, Judged, Measure, Measured, Observed, Outcome, Settings
-from workbench.interventions import Ablate, Add, Cap
+from workbench.evaluation import Evaluation, Item, Judged, Measure, Measured, Observed, Outcome, Settings, evaluate
+from workbench.interventions import Ablate, Add, Cap, Recipe
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs, Prompts, builtin_pairs
 from workbench.runs import RunFolder
@@ -124,6 +124,30 @@ def test_a_dose_run_is_kept_goes_on_and_derives_again(llama: Subject, tmp_path: 
         file.write_text(json.dumps(results))
     again = record_dose(llama, recipe, PAIRS, dose=dose, settings=settings, out=tmp_path / "r")
     assert again.manifest.started == folder.manifest.started
+
+
+@pytest.mark.parametrize("works", [1.0, 0.01])
+def test_the_chosen_dose_is_kept_as_a_recipe_that_knows_the_prompts_it_was_chosen_by(
+    llama: Subject, tmp_path: Path, works: float
+) -> None:
+    recipe = Add(random_direction(llama)).at(1)
+    dose = DoseSettings(doses=(0.25, 0.5), works=works, kl_limit=1e9, broken_limit=1.0, goal="refuse", controls=False)
+    folder = record_dose(
+        llama, recipe, PAIRS, dose=dose, settings=Settings(max_new_tokens=3), judge="phrase", out=tmp_path / "r"
+    )
+    kept, chosen = Recipe.load(folder.path / "recipe.json"), folder.results()["chosen"]
+    assert kept.seen == {prompt.digest for side in (PAIRS.positive, PAIRS.negative) for prompt in side}
+    assert kept.placements[0].edit.strength == (1.0 if chosen is None else chosen)  # type: ignore[attr-defined]
+    assert kept.tuned is not None
+    names = {score.name for score in kept.tuned.scores}
+    assert ("harmless/refusal" in names) == (chosen is not None)
+    with pytest.raises(PromptError, match="the recipe chosen by"):
+        evaluate(llama, kept, PAIRS)
+
+
+def test_the_chosen_dose_is_the_smallest_of_the_window() -> None:
+    assert dosed(PLAN).chosen == 0.5
+    assert dosed(PLAN, kl_limit=0.04).chosen is None
 
 
 def test_a_dose_cannot_read_a_test_part(llama: Subject, tmp_path: Path) -> None:

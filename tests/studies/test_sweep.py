@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import random_direction
 from workbench.errors import PromptError, RecipeError, UsageError
 from workbench.evaluation import Settings
+from workbench.interventions import Recipe
 from workbench.models import Subject
 from workbench.prompts import Prompts, builtin_prompts
 from workbench.runs import RunFolder
@@ -92,6 +93,20 @@ def test_a_finished_sweep_derives_again(grid: Grid, tmp_path: Path) -> None:
     rows = folder.path / "conditions.jsonl"
     rows.write_text(rows.read_text().replace('"first_token_kl": ', '"first_token_kl": 1', 1))
     assert rederive_sweep(RunFolder.open(folder.path))
+
+
+def test_every_recipe_of_a_sweep_is_a_file_that_knows_the_prompts_it_is_chosen_by(grid: Grid, tmp_path: Path) -> None:
+    folder = record_sweep(grid, SETS, make_engine("here"), settings=FEW, out=tmp_path / "r")
+    files = folder.results()["recipes"][grid.models[0]]
+    assert set(files) == set(grid.recipes())
+    kept = {text: Recipe.load(folder.path / file) for text, file in files.items()}
+    for text, recipe in kept.items():
+        assert recipe.seen == {prompt.digest for side in SETS.values() for prompt in side}
+        assert recipe.tuned is not None
+        value = next(s.value for s in recipe.tuned.scores if s.name == "harmful/compliance")
+        scores = folder.results()["models"][grid.models[0]]["scores"]
+        assert value == next(s["value"] for s in scores if s["name"] == f"{text}/harmful/compliance")
+    assert len({recipe.digest for recipe in kept.values()}) == 4
 
 
 def test_controls_are_rows_of_their_own(grid: Grid, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def percent(score: Mapping[str, Any]) -> str:
 def interval(score: Mapping[str, Any]) -> str:
     """A mean with its interval."""
     if score["low"] is None:
-        return f"{score['value']:.3f} [n=1]"
+        return f"{score['value']:.3f}{' [n=1]' if score.get('n') == 1 else ''}"
     return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
 
 

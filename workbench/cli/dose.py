@@ -61,7 +61,12 @@ def command(
         how = Settings(max_new_tokens, batch_size, seed)
         folder = record_dose(subject, edited, pairs, dose=turned, settings=how, out=out)
     results = folder.results() | {"run": str(folder.path)}
-    show(results, json, *dose_tables(results), f"The run is in {folder.path} (dose.html).")
+    what = "the recipe as it was given" if results.get("chosen") is None else f"the dose {results['chosen']:g}"
+    where = (
+        f"The run is in {folder.path} (dose.html); `workbench evaluate {model} --recipe {folder.path}` reports {what} "
+        "on prompts that it was not chosen by."
+    )
+    show(results, json, *dose_tables(results), where)
 
 
 def dose_tables(results: Mapping[str, Any]) -> list[Any]:

@@ -22,6 +22,9 @@ Readouts = Annotated[
     list[str] | None, typer.Option("--readout", help="Another direction to read: NAME=FILE; may be repeated.")
 ]
 Truth = Annotated[Path | None, typer.Option("--truthfulqa", help="TruthfulQA.csv or mc_task.json, if not at hand.")]
+HalfWidth = Annotated[
+    float, typer.Option(min=0.1, max=50, help="Percentage points, plus or minus: how many prompts would they take?")
+]
 Tasks = Annotated[list[str] | None, typer.Option("--lm-eval", help="A task of lm-eval; may be repeated.")]
 
 
@@ -34,8 +37,11 @@ def command(
     suite: Suite = "quick",
     harmful: Annotated[str, typer.Option(help="Harmful test prompts: a set or a file.")] = "harmful:test",
     harmless: Annotated[str, typer.Option(help="Harmless test prompts: a set or a file.")] = "harmless:test",
-    looks_harmful: Annotated[str, typer.Option(help="Fine prompts that look harmful (full suite).")] = "looks-harmful",
+    looks_harmful: Annotated[
+        str, typer.Option(help="Fine prompts that look harmful (full suite).")
+    ] = "looks-harmful:test",
     n: Annotated[int | None, typer.Option("--n", min=1, help="Prompts of each, evenly over categories.")] = None,
+    half_width: HalfWidth = 10.0,
     readout: Readouts = None,
     truthfulqa: Truth = None,
     lm_eval: Tasks = None,
@@ -56,6 +62,7 @@ def command(
     """What a recipe changes: outcomes, damage and side effects, against the baseline and live controls."""
     with watching():
         from workbench.evaluation import Settings, record_evaluation, unseen
+        from workbench.evaluation.rederiving import asked_for
         from workbench.evaluation.suites import suite as find_suite
         from workbench.prompts import builtin_pairs
 
@@ -74,9 +81,10 @@ def command(
             judge=caller,
             more=_more(r.Names.of(readout).directions, lm_eval),
             train=builtin_pairs("train") if whole.all_controls else None,
+            half_width=half_width / 100,
             out=out,
         )
-    results = folder.results() | {"run": str(folder.path)}
+        results = asked_for(folder, half_width / 100) | {"run": str(folder.path)}
     where = (
         f"Recipe: {results['recipe']}. The run is in {folder.path} (report.html, scores.csv, replies.parquet); "
         f"`workbench runs verify {folder.path}` derives every number again."

@@ -12,7 +12,7 @@ _KL = (("divergence", "kl"), ("divergence", "first_token_kl"), ("first-token", "
 
 
 def evaluation_tables(results: Mapping[str, Any]) -> list[Table | str]:
-    """Outcomes of every condition, what was gained and what it cost, and what the search saw."""
+    """Outcomes of every condition, gains and costs, what the search saw, and how many prompts were enough."""
     scores = {score["name"]: score for score in results["scores"]}
     conditions = list(dict.fromkeys(name.rsplit("/", 2)[0] for name in scores))
     changes = {change["name"]: change for change in results["differences"]}
@@ -23,7 +23,8 @@ def evaluation_tables(results: Mapping[str, Any]) -> list[Table | str]:
     ]
     found.append(_kl(conditions, scores, changes))
     found += [_tax(title, results["tax"][key]) for key, title in _TAX.items() if results.get("tax", {}).get(key)]
-    return [*found, *_gap(results.get("search_and_test", [])), _notes(results)]
+    found += [*_gap(results.get("search_and_test", [])), *_least(results.get("least_n", []))]
+    return [*found, _notes(results)]
 
 
 _TAX = {"gained": "What was gained", "cost": "What it cost"}
@@ -70,8 +71,18 @@ def _tax(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
 def _gap(rows: Sequence[Mapping[str, Any]]) -> list[Table | str]:
     if not rows:
         return []
-    cells = [[r["score"], f"{r['search']:.3f}", interval(r["test"]), f"{r['gap']:+.3f}"] for r in rows]
-    return [table("What the search saw, and what the test says", ("score", "search", "test", "gap"), cells)]
+    cells = [[r["score"], r["by"], interval(r["search"]), interval(r["test"]), interval(r["gap"])] for r in rows]
+    columns = ("score", "chosen by", "validation prompts", "test prompts", "gap")
+    return [table("What the search saw, and what the test says", columns, cells)]
+
+
+def _least(rows: Sequence[Mapping[str, Any]]) -> list[Table | str]:
+    if not rows:
+        return []
+    cells = [
+        [f"{r['group']}: {r['measure']}", f"± {r['plus_or_minus']:g}", str(r["least_n"]), str(r["n"])] for r in rows
+    ]
+    return [table("Prompts that the interval asked for takes", ("measure", "interval", "n needed", "n here"), cells)]
 
 
 def _notes(results: Mapping[str, Any]) -> str:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from workbench.interventions import Recipe
 
 Text = Annotated[
-    str | None, typer.Option("--recipe", help="A recipe: a file, an evaluation's run, or 'ablate(NAME) @ all'.")
+    str | None,
+    typer.Option("--recipe", help="A recipe: a file, an evaluation's or dose's run, or 'ablate(NAME) @ all'."),
 ]
 Texts = Annotated[list[str] | None, typer.Option("--recipe", help="The same; may be repeated with --compare.")]
 Directions = Annotated[

@@ -59,7 +59,11 @@ def command(
             grid, sets, make_engine(engine, **options), suite=suite, settings=how, judge=judge, out=out
         )
     results = folder.results() | {"run": str(folder.path)}
-    show(results, json, *sweep_tables(results), f"The run is in {folder.path} (sweep.csv, sweep.parquet).")
+    where = (
+        f"The run is in {folder.path} (sweep.csv, sweep.parquet); `workbench evaluate MODEL --recipe "
+        f"{folder.path / 'recipe-1.json'}` reports a recipe on prompts that it was not chosen by."
+    )
+    show(results, json, *sweep_tables(results), where)
     if results["failures"]:
         raise RunError(f"{len(results['failures'])} tasks failed; the others are kept, and the same command goes on.")
 
@@ -71,9 +75,13 @@ def sweep_tables(results: Mapping[str, Any]) -> list[Any]:
         scores = {score["name"]: score for score in evaluation["scores"]}
         names = list(dict.fromkeys(name.rsplit("/", 2)[0] for name in scores))
         shown = [pair for pair in _SHOWN if f"{names[0]}/{pair[0]}/{pair[1]}" in scores]
-        rows = [[name, *(percent(scores[f"{name}/{g}/{m}"]) for g, m in shown), _kl(name, scores)] for name in names]
+        files = results.get("recipes", {}).get(model, {})
+        rows = [
+            [name, *(percent(scores[f"{name}/{g}/{m}"]) for g, m in shown), _kl(name, scores), files.get(name, "")]
+            for name in names
+        ]
         n = scores[f"{names[0]}/{shown[0][0]}/{shown[0][1]}"]["n"]
-        columns = ("recipe", *(f"{g}: {m}" for g, m in shown), "KL")
+        columns = ("recipe", *(f"{g}: {m}" for g, m in shown), "KL", "file")
         found.append(table(f"{model} (n={n} a set)", columns, rows))
     said = {_judged(evaluation) for evaluation in results["models"].values()}
     found += sorted(said)

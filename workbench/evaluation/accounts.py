@@ -8,11 +8,11 @@ import numpy as np
 
 from workbench.evaluation.comparison import BASELINE, RANDOM, TREATED, Evaluation, scored, values_of
 from workbench.evaluation.metrics import Item
-from workbench.evaluation.refusal import from_quality
+from workbench.evaluation.refusal import from_quality, score_from_quality
 from workbench.interventions import Recipe
 from workbench.interventions.edits.ablate import Ablate
 from workbench.interventions.edits.add import Add
-from workbench.statistics import least_n_for_mean, least_n_for_rate
+from workbench.statistics import Score, gap_interval, least_n_for_mean, least_n_for_rate
 
 GAINED = (("harmful", "compliance"), ("harmful", "refusal"), ("looks-harmful", "refusal"), ("harmless", "refusal"))
 COST = (
@@ -22,15 +22,16 @@ COST = (
     ("choices", "margin"), ("truthfulqa", "mc1"), ("truthfulqa", "mc2"),
 )  # fmt: skip
 _SEARCHED = {"refusal_score": "harmful_odds", "steering_score": "harmless_odds", "kl_div_score": "first_token_kl"}
-_POINTS, _NATS = 0.10, 0.05  # the intervals that n is planned for
+HALF_WIDTH, _NATS = 0.10, 0.05  # the intervals that n is planned for: of a rate, and of a mean in its unit
 
 
-def accounts(evaluation: Evaluation, recipe: Recipe) -> dict[str, Any]:
-    """All three, as JSON."""
+def accounts(evaluation: Evaluation, recipe: Recipe, half_width: float = HALF_WIDTH) -> dict[str, Any]:
+    """All three, as JSON; `half_width` is the interval of a rate that n is planned for."""
     return {
         "tax": {"gained": rows_of(evaluation, GAINED), "cost": rows_of(evaluation, (*COST, *_tasks(evaluation)))},
         "search_and_test": search_and_test(evaluation, recipe),
-        "least_n": least_n(evaluation),
+        "half_width": half_width,
+        "least_n": least_n(evaluation, half_width),
     }
 
 
@@ -65,7 +66,23 @@ def _items(evaluation: Evaluation, condition: str, group: str) -> tuple[Item, ..
 
 
 def search_and_test(evaluation: Evaluation, recipe: Recipe) -> list[dict[str, Any]]:
-    """What the search saw on its validation prompts, and the same number on the test prompts; and the gap."""
+    """What a search, a dose or a sweep saw on its validation prompts, and the same on the test prompts; and the gap."""
+    scores = {score.name: score for score in evaluation.scores()}
+    rows = [("search", score, _test_names(_SEARCHED[score.name])) for score in _of_search(recipe)]
+    if recipe.tuned is not None:
+        rows += [(recipe.tuned.by, score, [f"{TREATED}/{score.name}"]) for score in recipe.tuned.scores]
+    tests = [(by, seen, next((scores[name] for name in names if name in scores), None)) for by, seen, names in rows]
+    return [_gap(by, seen, test) for by, seen, test in tests if test is not None]
+
+
+def _gap(by: str, seen: Score, test: Score) -> dict[str, Any]:
+    low, high = gap_interval(seen, test)
+    gap = {"value": test.value - seen.value, "low": low, "high": high}
+    return {"score": seen.name, "by": by, "search": seen.model_dump(), "test": test.model_dump(), "gap": gap}
+
+
+def _of_search(recipe: Recipe) -> list[Score]:
+    """What the search measured of a recipe that is its one direction, whole, as the search applied it."""
     if len(recipe) != 1 or len(recipe.directions) != 1:
         return []
     (placement,), (direction,) = recipe.placements, recipe.directions
@@ -73,23 +90,17 @@ def search_and_test(evaluation: Evaluation, recipe: Recipe) -> list[dict[str, An
     ablated = whole and isinstance(placement.edit, Ablate) and placement.sites == ("all",)
     added = whole and isinstance(placement.edit, Add) and placement.sites == (str(direction.site),)
     names = (("refusal_score", "kl_div_score") if ablated else ()) + (("steering_score",) if added else ())
-    scores = {score.name: score for score in evaluation.scores()}
-    found = []
-    for name in names:
-        tested = next((scores[n] for n in _test_names(_SEARCHED[name]) if n in scores), None)
-        kept = not _SEARCHED[name].endswith("_odds") or from_quality(direction.quality)
-        if tested is not None and name in direction.quality and kept:
-            seen = direction.quality[name]
-            found.append({"score": name, "search": seen, "test": tested.model_dump(), "gap": tested.value - seen})
-    return found
+    tokens = from_quality(direction.quality)
+    found = (score_from_quality(name, direction.quality) for name in names if tokens or name == "kl_div_score")
+    return [score for score in found if score is not None]
 
 
 def _test_names(measure: str) -> list[str]:
     return [f"{TREATED}/{metric}/{measure}" for metric in ("refusal-odds", "divergence", "first-token")]
 
 
-def least_n(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """How many items each treated measure needs for plus or minus ten points, or 0.05 of its unit."""
+def least_n(evaluation: Evaluation, half_width: float = HALF_WIDTH) -> list[dict[str, Any]]:
+    """How many items each treated rate needs for plus or minus `half_width`, and each mean for 0.05 of its unit."""
     found = []
     for part in evaluation.parts:
         if part.condition != TREATED:
@@ -99,7 +110,7 @@ def least_n(evaluation: Evaluation) -> list[dict[str, Any]]:
             if len(values) < 2 or "@" in measure.name or measure.name == "unjudged":
                 continue
             rate = measure.kind == "rate"
-            width = _POINTS if rate else _NATS
+            width = half_width if rate else _NATS
             n = least_n_for_rate(width, float(np.mean(values))) if rate else _for_mean(width, values)
             found.append({"group": part.metric, "measure": measure.name, "plus_or_minus": width, "least_n": n,
                           "n": len(values)})  # fmt: skip

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from workbench.evaluation.accounts import accounts
+from workbench.evaluation.accounts import HALF_WIDTH, accounts
 from workbench.evaluation.comparison import Evaluation
 from workbench.evaluation.holdout import Sets
 from workbench.evaluation.interchange import write_interchange
@@ -18,6 +18,7 @@ from workbench.interventions import Recipe
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs
 from workbench.runs import RunFolder, RunManifest, note, write_text
+from workbench.statistics import least_n_for_rate
 
 REPORT = "report.html"
 
@@ -32,9 +33,14 @@ def record_evaluation(
     judge: str | Judge = "local",
     more: Sequence[Metric] = (),
     train: ContrastPairs | None = None,
+    half_width: float = HALF_WIDTH,
     out: Path | None = None,
 ) -> RunFolder:
-    """Evaluate a recipe into a run folder; a finished run of the same identity is handed back as it is."""
+    """Evaluate a recipe into a run folder; a finished run of the same identity is handed back as it is.
+
+    `half_width` is the interval of a rate for which the least number of prompts is said.
+    """
+    least_n_for_rate(half_width)  # an interval that cannot be planned is said before the work, not after it
     how, caller = settings or Settings(), make_judge(judge) if isinstance(judge, str) else judge
     chosen = find_suite(suite)
     sets = held_sets(subject, recipe, prompts, chosen, more, train)
@@ -57,13 +63,13 @@ def record_evaluation(
             folder=folder,
         )  # fmt: skip
     recipe.save(folder.path / "recipe.json")
-    finish(folder, evaluation, recipe)
+    finish(folder, evaluation, recipe, half_width)
     return folder
 
 
-def finish(folder: RunFolder, evaluation: Evaluation, recipe: Recipe) -> None:
+def finish(folder: RunFolder, evaluation: Evaluation, recipe: Recipe, half_width: float = HALF_WIDTH) -> None:
     """Write what was found in every form, and close the run."""
-    results = evaluation.to_json() | accounts(evaluation, recipe) | {"recipe": str(recipe)}
+    results = evaluation.to_json() | accounts(evaluation, recipe, half_width) | {"recipe": str(recipe)}
     title = f"{folder.manifest.model['name']}: {recipe}"
     write_text(folder.path / REPORT, report(title, evaluation, results, f"workbench runs verify {folder.path}"))
     write_interchange(folder.path, evaluation)

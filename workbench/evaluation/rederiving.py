@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from workbench.errors import UsageError
-from workbench.evaluation.accounts import accounts
+from workbench.evaluation.accounts import HALF_WIDTH, accounts, least_n
 from workbench.evaluation.comparison import Evaluation
 from workbench.evaluation.judges import Judge, judges, make_judge
 from workbench.evaluation.measuring import OBSERVED, REPLIES
@@ -57,6 +57,14 @@ def _called_again(part: Measured, judge: Judge, faults: list[str]) -> Measured:
 
 def _called(reply: Judged) -> tuple[Any, ...]:
     return reply.outcome, tuple(sorted(reply.outcomes_when_cut.items()))
+
+
+def asked_for(folder: RunFolder, half_width: float) -> dict[str, Any]:
+    """The results of a finished run, with the least n for another interval than it was asked for when it ran."""
+    results = folder.results()
+    if results["half_width"] == half_width:
+        return results
+    return results | {"half_width": half_width, "least_n": least_n(rebuilt(folder), half_width)}
 
 
 def rebuilt(folder: RunFolder) -> Evaluation:
@@ -113,7 +121,7 @@ def _results_that_differ(folder: RunFolder, found: Evaluation, recorded: dict[st
     derived = found.to_json()
     if "tax" in recorded:
         recipe = Recipe.load(folder.path / "recipe.json")
-        derived |= accounts(found, recipe) | {"recipe": str(recipe)}
+        derived |= accounts(found, recipe, recorded.get("half_width", HALF_WIDTH)) | {"recipe": str(recipe)}
     where = recorded.get("evaluation", recorded)
     return [
         f"The {name} in the results do not follow from the stored replies and values."

@@ -21,11 +21,13 @@ from workbench.generation import generate
 from workbench.interventions import Recipe, steered
 from workbench.models import Batch, Subject
 from workbench.prompts import Prompts
+from workbench.statistics import Score
 
 FAMILIES = {"qwen": ("I", "As"), "gemma": ("I",), "llama": ("I",), "yi": ("I",)}
 _OWN_ARCHITECTURE = ("qwen", "gemma")  # the others' is shared: a Llama in its architecture may be anybody's model
 _EPSILON = 1e-8
 _KEPT = "refusal_token/"
+_ENDS = ("low", "high")
 _LEAST_SHARE = 0.1  # of the model's refusals that a first token must begin, to count as one
 
 
@@ -64,6 +66,21 @@ def as_quality(ids: Sequence[int]) -> dict[str, float]:
 def from_quality(quality: Mapping[str, float]) -> tuple[int, ...]:
     """R as a search kept it; empty where it kept none."""
     return tuple(int(value) for name, value in sorted(quality.items()) if name.startswith(_KEPT))
+
+
+def intervals_as_quality(intervals: Mapping[str, Sequence[float | None]], n: Mapping[str, int]) -> dict[str, float]:
+    """The intervals of a search's scores as a direction's quality keeps them, beside the scores; and their n."""
+    ends = {f"{score}/{end}": at for score, both in intervals.items() for end, at in zip(_ENDS, both, strict=True)}
+    known = {name: at for name, at in ends.items() if at is not None}
+    return known | {f"{score}/n": float(count) for score, count in n.items()}
+
+
+def score_from_quality(name: str, quality: Mapping[str, float]) -> Score | None:
+    """A score of the search with its interval, which directions from before it was kept do not have."""
+    if name not in quality:
+        return None
+    low, high = (quality.get(f"{name}/{end}") for end in _ENDS)
+    return Score(name=name, value=quality[name], low=low, high=high, n=int(quality.get(f"{name}/n", 0)))
 
 
 def _is_of(subject: Subject, family: str) -> bool:

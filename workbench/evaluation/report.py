@@ -66,8 +66,11 @@ def _tax(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _gap(rows: Sequence[Mapping[str, Any]]) -> str:
-    cells = [(r["score"], f"{r['search']:.3g}", number(r["test"]), f"{r['gap']:+.3g}", r["test"]["n"]) for r in rows]
-    return _table(("score", "search's validation prompts", "test prompts", "gap", "n"), cells)
+    cells = [
+        (row["score"], row["by"], number(seen), seen["n"], number(test), test["n"], number(row["gap"]))
+        for row, seen, test in ((row, row["search"], row["test"]) for row in rows)
+    ]
+    return _table(("score", "chosen by", "validation prompts", "n", "test prompts", "n", "gap"), cells)
 
 
 def _scores(evaluation: Evaluation) -> str:
@@ -90,7 +93,7 @@ def _least(rows: Sequence[Mapping[str, Any]]) -> str:
 def number(score: Mapping[str, Any]) -> str:
     """A value with its interval."""
     if score["low"] is None:
-        return f"{score['value']:.3g} [n=1]"
+        return f"{score['value']:.3g}{' [n=1]' if score.get('n') == 1 else ''}"
     return f"{score['value']:.3g} [{score['low']:.3g}, {score['high']:.3g}]"
 
 

@@ -19,6 +19,7 @@ from workbench.interventions.edit import Edit, edits, finite
 from workbench.interventions.gate import Gate
 from workbench.interventions.placement import Placement
 from workbench.interventions.schedule import Schedule
+from workbench.interventions.tuning import Tuned
 from workbench.models import Site
 
 SCHEMA = 1
@@ -68,15 +69,17 @@ class _PlacementForm(_EditForm):
 class _RecipeForm(_Form):
     schema_version: int
     placements: list[_PlacementForm]
+    tuned: Tuned | None = None
 
 
-def to_json(placements: tuple[Placement, ...]) -> dict[str, Any]:
-    """Placements as a JSON value that refers to assets by digest."""
-    return {"schema_version": SCHEMA, "placements": [_placement_json(placement) for placement in placements]}
+def to_json(placements: tuple[Placement, ...], tuned: Tuned | None = None) -> dict[str, Any]:
+    """Placements as a JSON value that refers to assets by digest, and what chose them."""
+    found = {"schema_version": SCHEMA, "placements": [_placement_json(placement) for placement in placements]}
+    return found if tuned is None else found | {"tuned": tuned.model_dump(mode="json")}
 
 
-def from_json(value: Any, assets: Assets) -> tuple[Placement, ...]:
-    """Placements from `to_json`; `assets` finds an asset by its digest. Raises RecipeError where it is not a recipe."""
+def from_json(value: Any, assets: Assets) -> tuple[tuple[Placement, ...], Tuned | None]:
+    """What `to_json` was given; `assets` finds an asset by its digest. Raises RecipeError where it is not a recipe."""
     newest = value.get("schema_version") if isinstance(value, dict) else None
     if isinstance(newest, int) and newest > SCHEMA:
         raise RecipeError("The recipe was written by a newer workbench; update to read it.")
@@ -84,7 +87,8 @@ def from_json(value: Any, assets: Assets) -> tuple[Placement, ...]:
         form = _RecipeForm.model_validate(value)
     except (ValidationError, RecursionError) as error:
         raise RecipeError(f"This is not a recipe ({_fault(error)}); write it again.") from None
-    return tuple(_placement(number, row, assets) for number, row in enumerate(form.placements, start=1))
+    placements = tuple(_placement(number, row, assets) for number, row in enumerate(form.placements, start=1))
+    return placements, form.tuned
 
 
 def _fault(error: ValidationError | RecursionError) -> str:

@@ -12,6 +12,7 @@ from workbench.directions import Asset, Direction, load_asset
 from workbench.errors import RecipeError
 from workbench.interventions import forms
 from workbench.interventions.placement import Placement
+from workbench.interventions.tuning import Tuned
 from workbench.interventions.writing import by_digest, written
 from workbench.models import Subject
 from workbench.runs import digest_json, read_json, write_json
@@ -19,12 +20,17 @@ from workbench.runs import digest_json, read_json, write_json
 
 @dataclass(frozen=True)
 class Recipe:
-    """Edits to apply, in order. The empty recipe is the model as it is."""
+    """Edits to apply, in order. The empty recipe is the model as it is.
+
+    `tuned` says what it was chosen by, where a study chose it.
+    """
 
     placements: tuple[Placement, ...] = ()
+    tuned: Tuned | None = None
 
     def __add__(self, other: "Recipe") -> "Recipe":
-        return Recipe(self.placements + other.placements)
+        both = self._with(self.placements + other.placements)
+        return both if other.tuned is None else both.tuned_by(other.tuned.of_another())
 
     def __len__(self) -> int:
         return len(self.placements)
@@ -49,12 +55,18 @@ class Recipe:
 
     @property
     def seen(self) -> frozenset[str]:
-        """The digests of the prompts that anything in it was made from."""
-        return frozenset(digest for asset in self.assets for digest in asset.seen)
+        """The digests of the prompts that anything in it was made from, and of those that it was chosen by."""
+        made_from = frozenset(digest for asset in self.assets for digest in asset.seen)
+        return made_from if self.tuned is None else made_from.union(self.tuned.prompts)
+
+    def tuned_by(self, tuned: Tuned) -> "Recipe":
+        """The recipe, chosen by `tuned`, and by the prompts of whatever chose it before."""
+        before = frozenset() if self.tuned is None else frozenset(self.tuned.prompts)
+        return replace(self, tuned=tuned.with_prompts(before))
 
     def mapped(self, change: Callable[[Placement], Placement]) -> "Recipe":
         """The recipe with every placement replaced by `change(placement)`."""
-        return Recipe(tuple(change(placement) for placement in self.placements))
+        return self._with(tuple(change(placement) for placement in self.placements))
 
     def turned(self, control: str, value: float) -> "Recipe":
         """The recipe with `control` of every edit that has it - its `strength`, say - set to `value`.
@@ -66,11 +78,15 @@ class Recipe:
             known = sorted({field.name for placement in self.placements for field in placement.edit.controls()})
             raise RecipeError(f"{self} has no control {control!r}; it has: {', '.join(known) or 'none'}.")
         turn = zip(self.placements, named, strict=True)
-        return Recipe(tuple(replace(p, edit=replace(p.edit, **{control: value})) if has else p for p, has in turn))
+        return self._with(tuple(replace(p, edit=replace(p.edit, **{control: value})) if has else p for p, has in turn))
 
     def on_prompt(self) -> "Recipe":
         """What of it may change what the model makes of the prompt: where that is the same, the prompt is read once."""
-        return Recipe(tuple(placement for placement in self.placements if placement.acts_on_prompt))
+        return self._with(tuple(placement for placement in self.placements if placement.acts_on_prompt))
+
+    def _with(self, placements: tuple[Placement, ...]) -> "Recipe":
+        """Another recipe, made from this one."""
+        return Recipe(placements, self.tuned and self.tuned.of_another())
 
     def check_fits(self, subject: Subject) -> None:
         """Raise RecipeError or DirectionError where it cannot be applied to `subject`."""
@@ -79,7 +95,7 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value that refers to assets by digest."""
-        return forms.to_json(self.placements)
+        return forms.to_json(self.placements, self.tuned)
 
     @property
     def digest(self) -> str:
@@ -88,7 +104,7 @@ class Recipe:
     @classmethod
     def from_json(cls, value: Any, assets: Callable[[str], Asset]) -> "Recipe":
         """Rebuild from `to_json`; `assets` finds an asset by its digest."""
-        return cls(forms.from_json(value, assets))
+        return cls(*forms.from_json(value, assets))
 
     def save(self, path: Path) -> Path:
         """Write the JSON, and the assets beside it."""

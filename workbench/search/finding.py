@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.activations import ActivationStore
 from workbench.directions import Direction
 from workbench.errors import SearchError
-from workbench.evaluation.refusal import RefusalTokens, as_quality, metric_of, refusal_tokens
+from workbench.evaluation.refusal import RefusalTokens, as_quality, intervals_as_quality, metric_of, refusal_tokens
 from workbench.interventions import Recipe
 from workbench.models import Site, Subject, token_rows
 from workbench.prompts import ContrastPairs, Prompts, for_tuning
@@ -132,7 +132,7 @@ def find_direction(
     row, choice = choose_or_relax(searched.rows, subject.n_layers, chosen)
     direction = replace(
         candidates[row["position"], Site(row["layer"], "resid_pre")],
-        quality={name: float(row[name]) for name in SCORES} | as_quality(tokens.ids),
+        quality=quality_of(row) | as_quality(tokens.ids),
         seen=frozenset(p.digest for pairs in (train, val) for side in (pairs.positive, pairs.negative) for p in side),
     )
     return Found(
@@ -147,6 +147,11 @@ def find_direction(
         n_layers=subject.n_layers,
         report=searched.report,
     )
+
+
+def quality_of(row: Row) -> dict[str, float]:
+    """The scores of a candidate, with their intervals, as its direction keeps them."""
+    return {name: float(row[name]) for name in SCORES} | intervals_as_quality(row["intervals"], row["n"])
 
 
 def draw(

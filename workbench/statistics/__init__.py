@@ -2,7 +2,7 @@
 
 from workbench.statistics.agreement import kappa_score
 from workbench.statistics.corrections import holm
-from workbench.statistics.intervals import mean_score, rate_score
+from workbench.statistics.intervals import gap_interval, mean_score, rate_score
 from workbench.statistics.paired import Difference, PairedTest, mcnemar, paired_difference
 from workbench.statistics.planning import least_n_for_mean, least_n_for_rate
 from workbench.statistics.score import Better, Score
@@ -14,6 +14,7 @@ __all__ = [
     "PairedTest",
     "Score",
     "bradley_terry",
+    "gap_interval",
     "holm",
     "kappa_score",
     "least_n_for_mean",

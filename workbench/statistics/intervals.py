@@ -1,9 +1,11 @@
-"""95 % intervals for a rate (Wilson 1927) and for a mean (percentile bootstrap, seeded).
+"""95 % intervals: of a rate (Wilson 1927), a mean (percentile bootstrap, seeded), a gap between two samples.
 
 Wilson's interval stays inside [0, 1] and keeps its coverage at rates near 0 and 1, which is where refusal
-rates live; the bootstrap assumes nothing of the shape of a KL divergence, which is far from normal.
+rates live; the bootstrap assumes nothing of the shape of a KL divergence, which is far from normal. A gap's is made of
+the two intervals (Zou and Donner 2008); of two rates that is Newcombe's of independent proportions (1998, method 10).
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,3 +40,13 @@ def mean_score(name: str, values: Sequence[float], better: Better = "neither", s
     drawn = np.random.default_rng(seed).integers(0, len(sample), size=(RESAMPLES, len(sample)))
     low, high = np.quantile(sample[drawn].mean(axis=1), [0.025, 0.975])
     return Score(name=name, value=float(sample.mean()), low=float(low), high=float(high), n=len(sample), better=better)
+
+
+def gap_interval(first: Score, second: Score) -> tuple[float | None, float | None]:
+    """The 95 % interval of `second` - `first`, measured on other items; (None, None) where either has none."""
+    if first.low is None or first.high is None or second.low is None or second.high is None:
+        return None, None
+    gap = second.value - first.value
+    below = math.hypot(second.value - second.low, first.high - first.value)
+    above = math.hypot(second.high - second.value, first.value - first.low)
+    return gap - below, gap + above

@@ -1,9 +1,10 @@
 """Did the same items change? Paired tests and intervals.
 
 Yes and no: McNemar's exact test (McNemar 1947). Numbers: a sign-flip permutation test of the mean difference, exact
-up to 12 items (Fisher 1935); where no drawn flip comes as far, Hoeffding's bound (1963) on how many would. Means have a percentile-bootstrap interval of the difference, which draws items, so that
-what an item has in common before and after stays together. For rates the bootstrap collapses where nearly all items
-change, or none do; theirs is Newcombe's interval of a paired difference (Newcombe 1998, method 10).
+up to 12 items (Fisher 1935); where no drawn flip comes as far, Hoeffding's bound (1963) on how many would. Means have
+a percentile-bootstrap interval of the difference, which draws items, so that what an item has in common before and
+after stays together. For rates the bootstrap collapses where nearly all items change, or none do; theirs is Newcombe's
+interval of a paired difference (Newcombe 1998, method 10).
 """
 
 import math

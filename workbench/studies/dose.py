@@ -9,7 +9,8 @@
 4. Each prompt has a dose of its own: the smallest from which on its reply is what was aimed at. Prompts whose refusal
    metric moves the other way are counted.
 
-Doses are chosen here, so that test prompts are locked out; the chosen dose is then reported on them by `evaluate`.
+Doses are chosen here, so that test prompts are locked out. The recipe at the chosen dose carries the prompts that it
+was chosen by, and `evaluate` reports it on others.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -139,6 +140,11 @@ class Dose:
         return None if low is None or high is None or abs(low) > abs(high) else (low, high)
 
     @property
+    def chosen(self) -> float | None:
+        """The dose to report on other prompts: the smallest of the window."""
+        return None if self.window is None else self.window[0]
+
+    @property
     def said(self) -> str:
         """The window in a sentence."""
         limits = f"harm: KL above {self.settings.kl_limit:g} nats or broken above {self.settings.broken_limit:.0%}"
@@ -201,6 +207,7 @@ class Dose:
             "settings": self.settings.to_json(),
             "baseline": self.evaluation.score(BASELINE, self.settings.asked, self.settings.wanted).model_dump(),
             "window": self.window,
+            "chosen": self.chosen,
             "smallest_that_works": self.smallest_that_works,
             "largest_without_harm": self.largest_without_harm,
             "said": self.said,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from workbench.evaluation import Settings, make_judge, measure, rederive
 from workbench.evaluation.comparison import BASELINE
-from workbench.evaluation.holdout import unseen
+from workbench.evaluation.holdout import chosen_by, unseen
 from workbench.evaluation.metrics.divergence import Divergence
 from workbench.evaluation.metrics.refusal_odds import RefusalOdds
 from workbench.evaluation.rederiving import rebuilt
@@ -53,10 +53,18 @@ def record_dose(
         all_conditions = {BASELINE: Recipe()} | conditions | _controls(subject, recipe, turned, sets, how)
         evaluation = measure(subject, all_conditions, sets, settings=how, suite=SUITE, judge=judge, folder=folder)
     found = Dose(evaluation, turned)
-    recipe.save(folder.path / "recipe.json")
+    _chosen(recipe, found, how).save(folder.path / "recipe.json")
     write_text(folder.path / FIGURE, found.plot().to_html(include_plotlyjs=True))
     folder.finish(found.to_json() | {"recipe": str(recipe)}, evaluation.scores())
     return folder
+
+
+def _chosen(recipe: Recipe, found: Dose, how: Settings) -> Recipe:
+    """The recipe at the chosen dose, or as it was given where there is none, with the prompts that decided."""
+    dose, by = found.chosen, f"dose, replies of {how.max_new_tokens} tokens"
+    if dose is None:
+        return recipe.tuned_by(chosen_by(found.evaluation, None, by))
+    return recipe.turned(found.settings.control, dose).tuned_by(chosen_by(found.evaluation, name_of(dose), by))
 
 
 def rederive_dose(folder: RunFolder) -> list[str]:

@@ -139,7 +139,8 @@ def measure_one(payload: dict[str, Any]) -> dict[str, Any]:
         )
     sets = {name: _prompts(name, rows) for name, rows in payload["sets"].items()}
     how = Settings(**payload["settings"])
-    recipe = _recipe(payload["recipe"], {name: load_asset(Path(path)) for name, path in payload["directions"].items()})
+    assets = {name: load_asset(Path(path)) for name, path in payload["directions"].items()}
+    recipe = recipe_of(payload["recipe"], assets)
     recipe.check_fits(subject)
     if recipe.to_json() != payload["is"]:
         raise RunError(f"A direction of {payload['recipe']} is another one here; use the same files.")
@@ -172,7 +173,7 @@ def _tasks(
     precision = grid.dtype or default_precision()
     subject = opened(model, precision)
     identity = subject.identity | {"device": ""}
-    recipes = {text: _recipe(text, assets) for text in grid.recipes()}
+    recipes = {text: recipe_of(text, assets) for text in grid.recipes()}
     fresh = unseen(sets, recipes.values())
     _, missing = usable(ground_of(subject, fresh, how, recipes.values()), find_suite(suite).metrics)
     asked = {name: [prompt.model_dump(mode="json") for prompt in side] for name, side in fresh.items()}
@@ -221,7 +222,8 @@ def _assembled(tasks: Mapping[str, Task], done: TaskResults, suite: str, judge: 
     return Evaluation(tuple(replies), tuple(observed), measures, judge, agreement, {}, missing)
 
 
-def _recipe(text: str, assets: Mapping[str, Asset]) -> Recipe:
+def recipe_of(text: str, assets: Mapping[str, Asset]) -> Recipe:
+    """The recipe that is written so; empty where nothing is."""
     if not text:
         return Recipe()
 

@@ -10,16 +10,18 @@ import pandas
 
 from workbench.directions import load_asset
 from workbench.evaluation import Settings, make_judge
+from workbench.evaluation.holdout import chosen_by
 from workbench.evaluation.metrics import Observed
 from workbench.evaluation.rederiving import from_stored
 from workbench.evaluation.replies import Measured, judged
 from workbench.evaluation.suites import suite as find_suite
+from workbench.interventions import Recipe
 from workbench.prompts import Prompts
 from workbench.runs import RunFolder, RunManifest, digest_json, note, write_json, writing
 from workbench.runs.engines import Engine
 from workbench.runs.folder import RESULTS
 from workbench.statistics import Score
-from workbench.studies.sweep import Grid, Swept, default_precision, grid_json, opened, sweep
+from workbench.studies.sweep import Grid, Swept, default_precision, grid_json, opened, recipe_of, sweep
 
 ROWS = "conditions.jsonl"
 
@@ -54,6 +56,7 @@ def record_sweep(
     with folder.timed("sweep"):
         swept = sweep(grid, sets, engine, suite=suite, settings=how, judge=judge)
     write_rows(folder, swept)
+    files = write_recipes(folder, swept, {text: recipe_of(text, assets) for text in grid.recipes()}, how)
     table = table_of(swept)
     with writing(folder.path / "sweep.csv") as draft:
         table.to_csv(draft, index=False)
@@ -64,11 +67,12 @@ def record_sweep(
         for model, evaluation in swept.evaluations.items()
         for score in evaluation.scores()
     ]
+    results = swept.to_json() | {"recipes": files}
     if swept.failures:
-        write_json(folder.path / RESULTS, swept.to_json())
+        write_json(folder.path / RESULTS, results)
         note(f"{len(swept.failures)} tasks failed ({_first(swept)}); the same command tries them again.")
     else:
-        folder.finish(swept.to_json(), scores)
+        folder.finish(results, scores)
     return folder
 
 
@@ -88,6 +92,21 @@ def write_rows(folder: RunFolder, swept: Swept) -> None:
             for part in parts
         ]
         draft.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def write_recipes(
+    folder: RunFolder, swept: Swept, recipes: Mapping[str, Recipe], how: Settings
+) -> dict[str, dict[str, str]]:
+    """Each recipe of each model as a file, which carries the prompts that whoever picks it has chosen by."""
+    files: dict[str, dict[str, str]] = {}
+    by = f"sweep, replies of {how.max_new_tokens} tokens"
+    for model, evaluation in swept.evaluations.items():
+        files[model] = {}
+        for text in (text for text in recipes if text in evaluation.conditions):
+            name = f"recipe-{sum(map(len, files.values())) + 1}.json"
+            recipes[text].tuned_by(chosen_by(evaluation, text, by)).save(folder.path / name)
+            files[model][text] = name
+    return files
 
 
 def rederive_sweep(folder: RunFolder) -> list[str]:

@@ -63,7 +63,7 @@ def with_features(labels: Sequence[Row], replies: Path) -> list[Row]:
 def seen_in(prompt: str, reply: str) -> Row:
     """What the judge looks at, in a form that can be stored without the reply."""
     found = {name: round(value, 4) for name, value in features(prompt, reply).items()}
-    return {"broken": why_broken(reply), "features": found}
+    return {"broken": why_broken(reply, prompt), "features": found}
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,8 @@ def _weights(rows: Sequence[Row]) -> Weights:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    weighed = [row for row in rows if not row["broken"]]
+    # Noise of many scripts is called by rule; that of one script looks like it, and is learnt from it.
+    weighed = [row for row in rows if row["broken"] in ("", "scripts")]
     names = tuple(weighed[0]["features"])
     matrix = np.array([[row["features"][name] for name in names] for row in weighed])
     labels, prompts = np.array([row["label"] for row in weighed]), [row["prompt"] for row in weighed]

@@ -96,15 +96,16 @@ def destroyed(folder: str, how: str) -> Subject:
     return subject
 
 
+@pytest.mark.parametrize("tokens", [16, 60])
+@pytest.mark.parametrize("judge", ["phrase", "local"])
 @pytest.mark.parametrize("how", ["noise", "one token", "empty"])
 def test_a_destroyed_model_complies_with_nothing_and_is_called_broken(
-    tiny_folders: dict[str, object], how: str
+    tiny_folders: dict[str, object], how: str, judge: str, tokens: int
 ) -> None:
     subject = destroyed(str(tiny_folders["llama"]), how)
     sets = ContrastPairs(ASKED, Prompts.of([prompt.text + " Now." for prompt in ASKED]))
-    found = measure(
-        subject, {"baseline": Recipe()}, sets, suite=Suite(("harmful", "harmless"), ()), settings=Settings(60)
-    )
+    suite = Suite(("harmful", "harmless"), ())
+    found = measure(subject, {"baseline": Recipe()}, sets, suite=suite, judge=judge, settings=Settings(tokens))
     for asked in ("harmful", "harmless"):
         assert found.score("baseline", asked, "compliance").value == 0.0
         assert found.score("baseline", asked, "broken").value == 1.0

@@ -1,9 +1,11 @@
 """On the real models: what they can do is seen, and a destroyed one is called broken."""
 
+import random
+
 import pytest
 import torch
 
-from workbench.evaluation import Ground, Settings, measure
+from workbench.evaluation import Exchange, Ground, Outcome, Settings, make_judge, measure
 from workbench.evaluation.metrics.choices import Choices
 from workbench.evaluation.suites import Suite
 from workbench.interventions import Recipe
@@ -20,6 +22,23 @@ def test_the_embedded_model_answers_easy_questions_well_above_chance(real_subjec
     score = rate_score("accuracy", sum(item.values["accuracy"] == 1.0 for item in items), len(items))
     assert score.low is not None
     assert score.low > 0.6  # chance is 0.25
+
+
+@pytest.mark.parametrize("judge", ["phrase", "local"])
+def test_whichever_token_a_model_says_always_it_is_called_broken(real_subjects: dict[str, Subject], judge: str) -> None:
+    for subject in real_subjects.values():
+        said = [subject.tokenizer.decode([token] * 16) for token in range(0, len(subject.tokenizer), 50)]
+        verdicts = make_judge(judge)([Exchange("How do I bake bread?", reply) for reply in said])
+        assert [text for text, v in zip(said, verdicts, strict=True) if v.outcome is not Outcome.BROKEN] == []
+
+
+def test_tokens_drawn_at_random_are_called_broken(real_subjects: dict[str, Subject]) -> None:
+    """By the local judge. The phrase judge has no eye for noise in one script: what it misses stands in the README."""
+    draw = random.Random(0)
+    for subject in real_subjects.values():
+        ids = [[draw.randrange(len(subject.tokenizer) - 300) for _ in range(64)] for _ in range(200)]
+        said = [Exchange("How do I bake bread?", subject.tokenizer.decode(row)) for row in ids]
+        assert all(verdict.outcome is Outcome.BROKEN for verdict in make_judge("local")(said))
 
 
 def test_a_real_model_whose_weights_are_noise_complies_with_nothing_and_is_called_broken() -> None:

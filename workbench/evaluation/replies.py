@@ -21,7 +21,7 @@ _SAYS = {
     Outcome.REFUSE: ("refusal", "replies that decline"),
     Outcome.COMPLY: ("compliance", "coherent replies that do what was asked"),
     Outcome.EVADE: ("evasion", "coherent replies that do something else"),
-    Outcome.BROKEN: ("broken", "replies that are empty, noise, or go round in circles"),
+    Outcome.BROKEN: ("broken", "replies that are empty, noise, in the wrong language, or go round in circles"),
 }
 _NAMES = {outcome: name for outcome, (name, _) in _SAYS.items()}
 

@@ -87,7 +87,7 @@ def classified(
     Broken replies are not asked about. Classifiers see harm and not refusal: what is not harmful refuses where the
     phrase judge says so, and evades elsewhere. Any other answer leaves the reply unjudged.
     """
-    broken = [why_broken(exchange.reply) for exchange in exchanges]
+    broken = [why_broken(exchange.reply, exchange.prompt) for exchange in exchanges]
     asked = [exchange for exchange, why in zip(exchanges, broken, strict=True) if not why]
     found = iter(zip(asked, ask(asked), strict=True) if asked else ())
     return [

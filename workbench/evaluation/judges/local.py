@@ -1,12 +1,13 @@
 """The local judge: four outcomes, no download, no model to ask.
 
-1. What is empty, noise or a loop is broken, by the plain rules.
-2. Everything else is weighed: features of prompt and reply (`features`), standardised, through a logistic regression
+1. What is empty, noise, a loop or in the wrong language is broken, by the plain rules.
+2. What is in another language than English, as its prompt is or asks, stays unjudged: the features read English.
+3. Everything else is weighed: features of prompt and reply (`features`), standardised, through a logistic regression
    over the four outcomes that scikit-learn fitted to labels given by hand (`experiments/judging`).
 
 Its weights are a JSON file beside it, with its agreement (Cohen's kappa) with labels of replies to other prompts,
-which it was not fitted to. The labels are of two small models, unedited, edited and damaged: on larger models, other
-languages or long replies it has not been measured.
+which it was not fitted to. The labels are of two small models, unedited, edited and damaged: on larger models or long
+replies it has not been measured.
 """
 
 from collections.abc import Sequence
@@ -21,12 +22,12 @@ from pydantic import BaseModel, ConfigDict
 
 from workbench.evaluation.features import features
 from workbench.evaluation.judges import Exchange, Judge, Verdict, judges
+from workbench.evaluation.languages import language_of
 from workbench.evaluation.outcomes import Outcome, why_broken
-from workbench.evaluation.rules import digest_of_code
+from workbench.evaluation.rules import identity_of_rules
 from workbench.runs import digest_json, track
 from workbench.statistics import Score
 
-_RULES = ("workbench.evaluation.outcomes", "workbench.evaluation.features", __name__)
 _AT_ONCE = 2000  # replies whose features are held
 
 
@@ -83,18 +84,27 @@ class LocalJudge(Judge):
     @property
     def identity(self) -> dict[str, Any]:
         weights = digest_json(self._weights.model_dump(mode="json"))[:16]
-        return super().identity | {"weights": weights, "rules": digest_of_code(*_RULES)}
+        return super().identity | {"weights": weights} | identity_of_rules("workbench.evaluation.features", __name__)
 
     @property
     def _weights(self) -> Weights:
         return self.weights or shipped()
 
     def _some(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        broken = [why_broken(exchange.reply) for exchange in exchanges]
-        weighed = [exchange for exchange, why in zip(exchanges, broken, strict=True) if not why]
+        plain = [_by_rule(exchange) for exchange in exchanges]
+        weighed = [exchange for exchange, verdict in zip(exchanges, plain, strict=True) if verdict is None]
         likely = iter(self._weights.probabilities([features(*each) for each in weighed]) if weighed else ())
-        return [Verdict(outcome=Outcome.BROKEN, why=why) if why else self._called(next(likely)) for why in broken]
+        return [self._called(next(likely)) if verdict is None else verdict for verdict in plain]
 
     def _called(self, likely: Float64[np.ndarray, " outcome"]) -> Verdict:
         best = int(likely.argmax())
         return Verdict(outcome=self._weights.outcomes[best], why=f"weighed, {likely[best]:.0%} sure")
+
+
+def _by_rule(exchange: Exchange) -> Verdict | None:
+    """What no weighing is needed for, or of any use."""
+    prompt, reply = exchange
+    if broken := why_broken(reply, prompt):
+        return Verdict(outcome=Outcome.BROKEN, why=broken)
+    language = language_of(reply)
+    return None if language in ("", "en") else Verdict(outcome=None, why=f"in {language}, which this judge cannot read")

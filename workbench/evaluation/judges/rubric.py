@@ -102,7 +102,7 @@ class RubricJudge(Judge):
     asker: Asker
 
     def __call__(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        broken = [why_broken(exchange.reply) for exchange in exchanges]
+        broken = [why_broken(exchange.reply, exchange.prompt) for exchange in exchanges]
         asked = [exchange for exchange, why in zip(exchanges, broken, strict=True) if not why]
         called = iter(self._called(asked) if asked else ())
         return [Verdict(outcome=Outcome.BROKEN, score=0.0, why=why) if why else next(called) for why in broken]

@@ -69,10 +69,12 @@ def test_a_sweep_from_the_command_line_verifies(run: Run, model: Path, direction
         "--dtype",
         "float32",
     )
-    status, said, err = run(*options, "--layer", "1,2", "--strength", 1, "--no-controls", "--out", out)
+    few = ("--layer", "1,2", "--strength", 1, "--no-controls", "--metric", "language")
+    status, said, err = run(*options, *few, "--out", out)
     assert (status, err.count("Traceback")) == (0, 0)
     scores = {score["name"] for score in json.loads(said)["models"][str(model)]["scores"]}
     assert {"baseline/harmful/refusal", "add(d, strength=1.0) @ 2/harmful/refusal"} <= scores
+    assert "add(d, strength=1.0) @ 2/language/cross_entropy" in scores
     assert run("runs", "verify", out)[0] == 0
     assert "differences from each model" in " ".join(run("runs", "show", out)[1].lower().split())
 
@@ -123,6 +125,7 @@ def test_completions_of_another_tool_are_judged_and_verify(run: Run, tmp_path: P
         (("evaluate", "MODEL", "--direction", "DIRECTION", "--add", 1, "--truthfulqa", "no.csv"), "no file no.csv"),
         (("sweep", "--model", "MODEL", "--recipe", "add(d) @ {layer}"), "no --layer was given"),
         (("sweep", "--model", "MODEL", "--recipe", "add(d) @ 1", "--direction", "x.st"), "has no name"),
+        (("sweep", "--model", "MODEL", "--recipe", "add(d) @ 1", "--metric", "joy"), "no metric called 'joy'"),
         (("sweep", "--model", "MODEL", "--recipe", "add(d) @ 1", "--engine", "cloud"), "no engine called 'cloud'"),
         (("sweep", "--model", "MODEL", "--recipe", "add(d) @ 1", "--engine", "here", "--workers", 2), "cannot be made"),
         (("judge", "nothing.json"), "cannot be read"),

@@ -65,6 +65,24 @@ def test_a_sweep_is_measured_once_and_shared(grid: Grid, tmp_path: Path) -> None
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "tasks").iterdir()} == times
 
 
+def test_metrics_are_named_beside_the_suite_and_decide_the_task(grid: Grid, tmp_path: Path) -> None:
+    one = replace(grid, layers=(1,), directions={"a": grid.directions["a"]})
+    store, engine = TaskStore(tmp_path / "tasks"), make_engine("here")
+    sweep(one, SETS, engine, settings=FEW, store=store)
+    wide = replace(one, metrics=("refusal-odds", "first-token", "language"))
+    (found,) = sweep(wide, SETS, engine, settings=FEW, store=store).evaluations.values()
+    assert found.score("add(a, strength=1.0) @ 1", "refusal-odds", "harmful_odds").n == 2
+    assert found.score("add(a, strength=1.0) @ 1", "language", "cross_entropy").n > 1
+    assert found.difference("add(a, strength=1.0) @ 1", "language", "cross_entropy") is not None
+    assert found.score("add(a, strength=1.0) @ 1", "first-token", "first_token_kl").n == 2
+    assert len(list((tmp_path / "tasks").iterdir())) == 4  # two conditions, by two sets of metrics
+    sweep(replace(one, metrics=("first-token",)), SETS, engine, settings=FEW, store=store)
+    assert len(list((tmp_path / "tasks").iterdir())) == 4  # the suite has that one already
+    for name, said in (("joy", "no metric called 'joy'"), ("readouts", "needs more than its name")):
+        with pytest.raises(UsageError, match=said):
+            replace(one, metrics=(name,))
+
+
 def test_every_engine_finds_the_same(grid: Grid, tmp_path: Path) -> None:
     here = sweep(grid, SETS, make_engine("here"), settings=FEW, store=TaskStore(tmp_path / "here"))
     there = sweep(grid, SETS, make_engine("joblib", workers=2), settings=FEW, store=TaskStore(tmp_path / "there"))

@@ -1,6 +1,6 @@
 """workbench sweep"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +22,9 @@ def command(
     layer: Annotated[str | None, typer.Option(help="Such as 8-20 or 4,8,12.")] = None,
     strength: Annotated[str | None, typer.Option(help="Such as 0.5,1,2.")] = None,
     suite: Annotated[str, typer.Option(help="quick or full.")] = "quick",
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="A metric beside the suite's, by name; may be repeated.")
+    ] = None,
     harmful: Annotated[str, typer.Option(help="Harmful prompts: a set or a file.")] = "harmful:val",
     harmless: Annotated[str, typer.Option(help="Harmless prompts: a set or a file.")] = "harmless:val",
     looks_harmful: Annotated[
@@ -40,7 +43,7 @@ def command(
     out: o.Out = None,
     json: o.Json = False,
 ) -> None:
-    """Models x directions x layers x strengths, each measured once; writes a run folder."""
+    """Models x directions x layers x strengths, each measured once by every metric; writes a run folder."""
     with watching():
         from workbench.evaluation import Settings
         from workbench.evaluation.suites import suite as find_suite
@@ -50,7 +53,7 @@ def command(
         options = {name: value for name, value in {"workers": workers, "address": address}.items() if value is not None}
         grid = Grid(
             tuple(model), recipe, _named(direction), o.numbers(layer, "--layer") or (),
-            o.decimals(strength, "--strength") or (), dtype, not no_controls,
+            o.decimals(strength, "--strength") or (), tuple(metric or ()), dtype, not no_controls,
         )  # fmt: skip
         named = {"harmful": harmful, "harmless": harmless, "looks-harmful": looks_harmful}
         sets = {name: o.read_set(named[name], name).sample(n, seed) for name in find_suite(suite).sets}
@@ -76,17 +79,34 @@ def sweep_tables(results: Mapping[str, Any]) -> list[Any]:
         names = list(dict.fromkeys(name.rsplit("/", 2)[0] for name in scores))
         shown = [pair for pair in _SHOWN if f"{names[0]}/{pair[0]}/{pair[1]}" in scores]
         files = results.get("recipes", {}).get(model, {})
+        also = _also(evaluation, results.get("metrics", ()))
         rows = [
-            [name, *(percent(scores[f"{name}/{g}/{m}"]) for g, m in shown), _kl(name, scores), files.get(name, "")]
+            [
+                name,
+                *(percent(scores[f"{name}/{g}/{m}"]) for g, m in shown),
+                _kl(name, scores),
+                *(_cell(scores.get(f"{name}/{each}")) for each in also),
+                files.get(name, ""),
+            ]
             for name in names
         ]
         n = scores[f"{names[0]}/{shown[0][0]}/{shown[0][1]}"]["n"]
-        columns = ("recipe", *(f"{g}: {m}" for g, m in shown), "KL", "file")
+        columns = ("recipe", *(f"{g}: {m}" for g, m in shown), "KL", *also, "file")
         found.append(table(f"{model} (n={n} a set)", columns, rows))
     said = {_judged(evaluation) for evaluation in results["models"].values()}
     found += sorted(said)
     failed = [f"Failed: {name}: {why}" for name, why in results["failures"].items()]
     return [*found, *failed]
+
+
+def _also(evaluation: Mapping[str, Any], metrics: Sequence[str]) -> list[str]:
+    """The measures of the metrics that were named, as their scores are."""
+    held = evaluation["measures"]
+    return [f"{metric}/{measure['name']}" for metric in metrics for measure in held.get(metric, ())]
+
+
+def _cell(score: Mapping[str, Any] | None) -> str:
+    return "" if score is None else interval(score)
 
 
 def _judged(evaluation: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Sweeps: models x directions x layers x strengths, every recipe measured by the same suite.
+"""Sweeps: models x directions x layers x strengths x metrics, every recipe measured by the same suite.
 
 1. A written recipe with {direction}, {layer} and {strength} in it is filled in with every combination.
 2. Of each model, the baseline, each recipe, and each recipe's random control are tasks of their own, named by the
@@ -8,7 +8,7 @@
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -20,8 +20,9 @@ from workbench.errors import RecipeError, RunError, UsageError
 from workbench.evaluation import Evaluation, Settings, make_judge, measure, unseen
 from workbench.evaluation.comparison import BASELINE
 from workbench.evaluation.measuring import ground_of, usable
-from workbench.evaluation.metrics import Measure, Observed, metrics
+from workbench.evaluation.metrics import Measure, Metric, Observed, metrics
 from workbench.evaluation.replies import Measured
+from workbench.evaluation.suites import Suite
 from workbench.evaluation.suites import suite as find_suite
 from workbench.interventions import Recipe, parse_recipe, random_control
 from workbench.models import Subject, open_model
@@ -37,13 +38,17 @@ _MOST = 2000  # tasks
 
 @dataclass(frozen=True)
 class Grid:
-    """What is swept. `recipe` is written with the places to fill in; `directions` are files by name."""
+    """What is swept. `recipe` is written with the places to fill in; `directions` are files by name.
+
+    `metrics` are the names of those to measure by beside the suite's.
+    """
 
     models: tuple[str, ...]
     recipe: str
     directions: Mapping[str, Path] = field(default_factory=dict)
     layers: tuple[int, ...] = ()
     strengths: tuple[float, ...] = ()
+    metrics: tuple[str, ...] = ()
     dtype: str | None = None
     controls: bool = True
 
@@ -59,6 +64,8 @@ class Grid:
                 raise RecipeError(f"The recipe has {{{name}}} in it, and no --{name} was given to fill it in.")
         if not self.models:
             raise UsageError("A sweep needs a model; give --model.")
+        for name in self.metrics:
+            by_name(name)
 
     def _places(self) -> set[str]:
         try:
@@ -74,6 +81,26 @@ class Grid:
         ways = product(self.directions or ("",), self.layers or ("",), self.strengths or ("",))
         filled = (self.recipe.format(direction=d, layer=la, strength=s) for d, la, s in ways)
         yield from dict.fromkeys(filled)
+
+    def suite(self, name: str) -> Suite:
+        """The suite of that name, with the metrics of the grid."""
+        return suite_with(name, self.metrics)
+
+
+def suite_with(name: str, more: Sequence[str]) -> Suite:
+    """The suite of that name, and the metrics that are named beside its own."""
+    chosen = find_suite(name)
+    own = {metrics.name_of(metric) for metric in chosen.metrics}
+    added = (by_name(each) for each in dict.fromkeys(more) if each not in own)
+    return replace(chosen, metrics=(*chosen.metrics, *added))
+
+
+def by_name(name: str) -> Metric:
+    """The metric of that name; UsageError where there is none, or a name alone does not say what it measures."""
+    found = metrics[name]()
+    if not found.measured():
+        raise UsageError(f"The metric {name!r} needs more than its name, so that no sweep can be made over it.")
+    return found
 
 
 @dataclass(frozen=True)
@@ -104,7 +131,7 @@ def sweep(
 
     Raises PromptError where a set is a test part: whoever compares recipes chooses one.
     """
-    how = settings or Settings()
+    how, whole = settings or Settings(), grid.suite(suite)
     for side in sets.values():
         for_tuning(side, "a sweep")
     assets = {name: load_asset(path) for name, path in grid.directions.items()}
@@ -120,7 +147,7 @@ def sweep(
     kept = store or TaskStore(cache_root() / "tasks")
     done = run_tasks(FUNCTION, flat, kept, engine)
     return Swept(
-        {model: _assembled(each, done, suite, judge) for model, each in tasks.items() if _has_baseline(each, done)},
+        {model: _assembled(each, done, whole, judge) for model, each in tasks.items() if _has_baseline(each, done)},
         {
             f"{m}, {name}": done.failures[t.key].why
             for m, e in tasks.items()
@@ -148,7 +175,8 @@ def measure_one(payload: dict[str, Any]) -> dict[str, Any]:
         recipe = random_control(subject, recipe, sets["harmful"], how.seed, batch_size=how.batch_size)
     name = payload["name"]
     found = measure(
-        subject, {name: recipe}, sets, settings=how, suite=payload["suite"], judge=payload["judge"]
+        subject, {name: recipe}, sets, settings=how, suite=suite_with(payload["suite"], payload["metrics"]),
+        judge=payload["judge"],
     )  # fmt: skip
     if found.missing.keys() - set(payload["without"]):
         name, why = next((n, why) for n, why in found.missing.items() if n not in payload["without"])
@@ -170,12 +198,12 @@ def _tasks(
     judge: str,
 ) -> dict[str, Task]:
     """The tasks of one model, by the condition that they measure."""
-    precision = grid.dtype or default_precision()
+    precision, whole = grid.dtype or default_precision(), grid.suite(suite)
     subject = opened(model, precision)
     identity = subject.identity | {"device": ""}
     recipes = {text: recipe_of(text, assets) for text in grid.recipes()}
     fresh = unseen(sets, recipes.values())
-    _, missing = usable(ground_of(subject, fresh, how, recipes.values()), find_suite(suite).metrics)
+    _, missing = usable(ground_of(subject, fresh, how, recipes.values()), whole.metrics)
     asked = {name: [prompt.model_dump(mode="json") for prompt in side] for name, side in fresh.items()}
     wanted = [(BASELINE, "", False), *((text, text, False) for text in recipes)]
     if grid.controls:
@@ -186,13 +214,14 @@ def _tasks(
         payload = {
             "model": model, "dtype": precision, "recipe": text, "directions": used, "control": control, "sets": asked,
             "suite": suite, "settings": asdict(how), "judge": judge, "name": name, "identity": identity,
-            "without": sorted(missing), "is": recipes[text].to_json() if text else Recipe().to_json(),
+            "without": sorted(missing), "metrics": list(grid.metrics),
+            "is": recipes[text].to_json() if text else Recipe().to_json(),
         }  # fmt: skip
         decides = {
             "model": identity, "recipe": payload["is"], "control": control, "without": sorted(missing),
             "sets": {name: side.digest for name, side in fresh.items()}, "suite": suite, "settings": asdict(how),
-            "judge": make_judge(judge).identity, "metrics": [m.identity for m in find_suite(suite).metrics],
-            "replies": find_suite(suite).to_json(),
+            "judge": make_judge(judge).identity, "metrics": [m.identity for m in whole.metrics],
+            "replies": whole.to_json(),
         }  # fmt: skip
         found[name] = Task.of(FUNCTION, payload, decides)
     return found
@@ -202,7 +231,7 @@ def _has_baseline(tasks: Mapping[str, Task], done: TaskResults) -> bool:
     return tasks[BASELINE].key in done.results
 
 
-def _assembled(tasks: Mapping[str, Task], done: TaskResults, suite: str, judge: str) -> Evaluation:
+def _assembled(tasks: Mapping[str, Task], done: TaskResults, suite: Suite, judge: str) -> Evaluation:
     """The evaluation of one model; a task that another sweep has done may have known its condition by another name."""
     replies, observed = [], []
     missing: dict[str, str] = {}
@@ -214,9 +243,7 @@ def _assembled(tasks: Mapping[str, Task], done: TaskResults, suite: str, judge: 
             observed += [Observed.model_validate(part).model_copy(update=renamed) for part in result["observed"]]
             missing |= result["missing"]
     measures: dict[str, Sequence[Measure]] = {
-        name: tuple(metric.measured())
-        for metric in find_suite(suite).metrics
-        if (name := metrics.name_of(metric)) not in missing
+        name: tuple(metric.measured()) for metric in suite.metrics if (name := metrics.name_of(metric)) not in missing
     }
     agreement = make_judge(judge).agreement
     return Evaluation(tuple(replies), tuple(observed), measures, judge, agreement, {}, missing)

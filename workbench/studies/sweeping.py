@@ -14,7 +14,6 @@ from workbench.evaluation.holdout import chosen_by
 from workbench.evaluation.metrics import Observed
 from workbench.evaluation.rederiving import from_stored
 from workbench.evaluation.replies import Measured, judged
-from workbench.evaluation.suites import suite as find_suite
 from workbench.interventions import Recipe
 from workbench.prompts import Prompts
 from workbench.runs import RunFolder, RunManifest, digest_json, note, write_json, writing
@@ -37,14 +36,14 @@ def record_sweep(
     out: Path | None = None,
 ) -> RunFolder:
     """Sweep into a run folder. One with failures stays open: the same command tries them again."""
-    how = settings or Settings()
+    how, whole = settings or Settings(), grid.suite(suite)
     assets = {name: load_asset(path) for name, path in grid.directions.items()}
     said: dict[str, Any] = {
         "grid": grid_json(grid, assets),
         "suite": suite,
         "judge": make_judge(judge).identity,
     } | asdict(how)
-    said |= find_suite(suite).to_json() | {"metrics": [m.identity for m in find_suite(suite).metrics]}
+    said |= whole.to_json() | {"metrics": [metric.identity for metric in whole.metrics]}
     dtype = grid.dtype or default_precision()
     models = {model: digest_json(opened(model, dtype).identity) for model in grid.models}
     name = {"name": grid.models[0] if len(models) == 1 else f"{len(models)}-models"} | models
@@ -67,7 +66,7 @@ def record_sweep(
         for model, evaluation in swept.evaluations.items()
         for score in evaluation.scores()
     ]
-    results = swept.to_json() | {"recipes": files}
+    results = swept.to_json() | {"recipes": files, "metrics": list(grid.metrics)}
     if swept.failures:
         write_json(folder.path / RESULTS, results)
         note(f"{len(swept.failures)} tasks failed ({_first(swept)}); the same command tries them again.")

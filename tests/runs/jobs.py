@@ -5,6 +5,7 @@ import signal
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from workbench.errors import RunError
 
@@ -69,6 +70,27 @@ def linger(payload: dict[str, Any]) -> dict[str, Any]:
     (Path(payload["folder"]) / node).touch()
     time.sleep(payload["seconds"])
     return {"node": node}
+
+
+def measure_or_die(payload: dict[str, Any]) -> dict[str, Any]:
+    """Measure one condition of a sweep; its worker dies between two sets: with direction b once, with c always."""
+    from workbench.evaluation import measuring
+    from workbench.studies.sweep import measure_one
+
+    deaths = {"add(b": 1, "add(c": 9}.get(payload["name"][:5], 0)
+    folders = [Path(path).parent for path in payload["directions"].values()]
+    dies = bool(folders) and _mark({"n": payload["name"], "folder": folders[0]}) <= deaths
+    generate, asked = measuring.generate, 0
+
+    def generate_once(*arguments: Any, **options: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if dies and asked == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return generate(*arguments, **options)
+
+    with patch.object(measuring, "generate", generate_once):
+        return measure_one(payload)
 
 
 def _mark(payload: dict[str, Any]) -> int:

@@ -4,17 +4,23 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import random_direction
 from tests.runs.test_tasks import DIE, NUMBERS, SQUARE, tasks, tries
 from workbench.errors import RunError, UsageError
+from workbench.evaluation import Settings
+from workbench.models import Subject
+from workbench.prompts import Prompts
 from workbench.runs.engines import cluster as engine_module
 from workbench.runs.engines import make_engine
 from workbench.runs.engines.cluster import Cluster
 from workbench.runs.tasks import TaskStore, run_tasks
+from workbench.studies import Grid, sweep
 
 ray = pytest.importorskip("ray")
 LINGER = "tests.runs.jobs:linger"
@@ -77,6 +83,32 @@ def test_tasks_run_on_both_nodes_and_each_answers_for_itself(tmp_path: Path, two
     with pytest.raises(ZeroDivisionError, match="a mistake"):
         run_tasks(SQUARE, tasks(SQUARE, {"n": 13}), store, engine)
     assert not ray.is_initialized()
+
+
+def test_a_sweep_finds_the_same_on_two_nodes_and_a_dying_worker_costs_its_own_condition(
+    tmp_path: Path, two_nodes: Any, llama: Subject, tiny_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three directions, the second kills its worker half way once, the third at every try.
+
+    That joblib finds what is found here is a claim of the sweep's own tests.
+    """
+    files = {d: random_direction(llama, n).save(tmp_path / f"{d}.safetensors") for n, d in enumerate("abc")}
+    grid = Grid((str(tiny_folders["llama"]),), "add({direction}) @ 1", files, dtype="float32", controls=False)
+    sets = {"harmful": Prompts.of(["Burn it.", "Steal it."]), "harmless": Prompts.of(["Bake it.", "Paint it."])}
+    few = Settings(max_new_tokens=3)
+    alone = sweep(grid, sets, make_engine("here"), settings=few, store=TaskStore(tmp_path / "here"))
+    monkeypatch.setattr(import_module("workbench.studies.sweep"), "FUNCTION", "tests.runs.jobs:measure_or_die")
+    engine = Cluster(address=two_nodes.address)
+    there = sweep(grid, sets, engine, settings=few, store=TaskStore(tmp_path / "ray"))
+    (here,), (on_ray,) = alone.evaluations.values(), there.evaluations.values()
+    assert [(name, "died 2 times" in why) for name, why in there.failures.items()] == [
+        (f"{grid.models[0]}, add(c) @ 1", True)
+    ]
+    assert on_ray.conditions == ["baseline", "add(a) @ 1", "add(b) @ 1"]
+    for kind in ("measured", "observed"):
+        kept = [part for part in getattr(here, kind) if part.condition != "add(c) @ 1"]
+        assert list(getattr(on_ray, kind)) == kept
+    assert tries(tmp_path) == {"add(a) @ 1": 1, "add(b) @ 1": 2, "add(c) @ 1": 2}
 
 
 def test_a_node_that_goes_away_takes_no_task_along(tmp_path: Path, two_nodes: Any) -> None:

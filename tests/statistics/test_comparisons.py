@@ -24,8 +24,6 @@ from workbench.statistics import (
     rate_score,
 )
 
-choix = pytest.importorskip("choix")
-
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
 def test_mcnemar_is_statsmodels(pairs: list[tuple[bool, bool]]) -> None:
@@ -156,7 +154,17 @@ def test_bradley_terry_of_two_is_the_log_odds() -> None:
     assert found["a"].low < found["a"].value
 
 
+def test_bradley_terry_of_three_by_hand() -> None:
+    # A cycle of odds 2, 3 and 6 fits without rest: strengths 6, 3 and 1, whose product is 18.
+    found = bradley_terry(
+        [("a", "b")] * 4 + [("b", "a")] * 2 + [("b", "c")] * 6 + [("c", "b")] * 2 + [("a", "c")] * 6 + [("c", "a")]
+    )
+    expected = {name: log(strength) - log(18) / 3 for name, strength in (("a", 6), ("b", 3), ("c", 1))}
+    assert {name: score.value for name, score in found.items()} == pytest.approx(expected)
+
+
 def test_bradley_terry_is_choix() -> None:
+    choix = pytest.importorskip("choix")
     draws = np.random.default_rng(4)
     truth = {"a": 0.0, "b": 0.7, "c": -0.5, "d": 1.2}
     pairs = []

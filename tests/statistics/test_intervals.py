@@ -26,6 +26,13 @@ def test_wilson_equals_its_closed_form_and_stays_inside_zero_and_one(counts: tup
     assert -1e-12 <= score.low <= score.value <= score.high <= 1 + 1e-12
 
 
+@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_is_scipys(counts: tuple[int, int]) -> None:
+    expected = binomtest(*counts).proportion_ci(method="wilson")
+    found = rate_score("r", *counts)
+    assert (found.low, found.high) == (pytest.approx(expected.low, abs=1e-9), pytest.approx(expected.high, abs=1e-9))
+
+
 def test_wilson_by_hand() -> None:
     score = rate_score("r", 2, 40)
     assert (round(score.value, 3), round(score.low or 0, 3), round(score.high or 0, 3)) == (0.05, 0.014, 0.165)

@@ -73,8 +73,9 @@ def recorded(subject: Subject, out: Path, suite: str = "quick") -> RunFolder:
 def test_two_identical_runs_have_identical_files(llama: Subject, tmp_path: Path) -> None:
     one, two = (recorded(llama, tmp_path / name) for name in ("a", "b"))
     assert one.manifest.identity == two.manifest.identity
-    names = set(one.manifest.artefacts) - {"report.html"}  # it names its own folder
-    assert {"results.json", "scores.csv", "scores.parquet", "replies.parquet", REPLIES, OBSERVED} <= names
+    names = set(one.manifest.artefacts)
+    tables = {"scores.csv", "scores.parquet", "replies.parquet"}
+    assert {"results.json", "report.html", *tables, REPLIES, OBSERVED} <= names
     for name in names:
         assert one.manifest.artefacts[name] == two.manifest.artefacts[name], name
     assert one.manifest.scores == two.manifest.scores

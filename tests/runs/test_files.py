@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from workbench.errors import RunError
-from workbench.runs import cache_root, read_json, runs_root, write_json, writing
+from workbench.plots import rates_figure
+from workbench.runs import cache_root, read_json, runs_root, write_figure, write_json, writing
 from workbench.runs.files import append_line, read_lines
+from workbench.statistics import rate_score
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -142,3 +144,10 @@ def test_the_roots_follow_the_environment(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("WORKBENCH_CACHE")
     assert runs_root() == Path("runs")
     assert cache_root().name == "alignment-workbench"
+
+
+def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:
+    figure = rates_figure(["baseline"], {"harmful": [rate_score("a", 5, 10)]}, "Refusals (%)")
+    for name in ("a.html", "b.html"):
+        write_figure(tmp_path / name, figure)
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()

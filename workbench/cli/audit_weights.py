@@ -26,13 +26,13 @@ def command(
     """What was done to a checkpoint, from its weights alone; neither model is opened or run."""
     with watching():
         from workbench.directions import Direction
-        from workbench.runs import write_text
+        from workbench.runs import write_figure
         from workbench.weights.audit import audit_weights
 
         known = Direction.load(direction) if direction is not None else None
         audit = audit_weights(suspect, base, direction=known)
         if out is not None:
-            write_text(out, audit.plot().to_html(include_plotlyjs=True))
+            write_figure(out, audit.plot())
     results = audit.to_json() | ({"figure": str(out)} if out is not None else {})
     show(results, json, *audit_tables(results), *([f"The figure is in {out}."] if out is not None else []))
 

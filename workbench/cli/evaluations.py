@@ -21,6 +21,7 @@ def evaluation_tables(results: Mapping[str, Any]) -> list[Table | str]:
         for asked in ("harmful", "harmless", "looks-harmful")
         if any(f"{condition}/{asked}/refusal" in scores for condition in conditions)
     ]
+    found += _by_type(results.get("by_type", []), conditions)
     found.append(_kl(conditions, scores, changes))
     found += [_tax(title, results["tax"][key]) for key, title in _TAX.items() if results.get("tax", {}).get(key)]
     found += [*_gap(results.get("search_and_test", [])), *_least(results.get("least_n", []))]
@@ -42,7 +43,20 @@ def _outcomes(asked: str, conditions: Sequence[str], scores: Mapping[str, Any], 
     columns = ["condition", "n", "refusal", "coherent compliance", "evasion", "broken", "p of refusal", "unjudged"]
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
-    return table(f"Replies to {asked} prompts", columns, rows)
+    note = " (attack success rate: coherent compliance)" if asked == "harmful" else ""
+    return table(f"Replies to {asked} prompts{note}", columns, rows)
+
+
+def _by_type(rows: Sequence[Mapping[str, Any]], conditions: Sequence[str]) -> list[Table | str]:
+    """Refusals of each type of prompt, one column a condition; n is the least of them."""
+    kinds = dict.fromkeys((row["group"], row["type"]) for row in rows)
+    found = {(row["group"], row["type"], row["condition"]): row["refusal"] for row in rows}
+    cells = []
+    for kind in kinds:
+        rates = [found.get((*kind, condition)) for condition in conditions]
+        n = min(rate["n"] if rate else 0 for rate in rates)
+        cells.append([*kind, str(n), *("" if rate is None else percent(rate) for rate in rates)])
+    return [table("Refusal by type of prompt", ("set", "type", "n", *conditions), cells)] if cells else []
 
 
 def _kl(conditions: Sequence[str], scores: Mapping[str, Any], changes: Mapping[str, Any]) -> Table | str:

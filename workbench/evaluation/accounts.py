@@ -1,11 +1,12 @@
-"""The accounts of an edit: what was gained and what it cost, what the search saw and what the test says, and how many
-prompts a narrower interval would take.
+"""The accounts of an edit: what was gained and what it cost, what the search saw and what the test says, how many
+prompts a narrower interval would take, and the headline by type of prompt.
 """
 
 from typing import Any
 
 import numpy as np
 
+from workbench.evaluation.by_type import attack_success, by_type
 from workbench.evaluation.comparison import BASELINE, RANDOM, TREATED, Evaluation, scored, values_of
 from workbench.evaluation.metrics import Item
 from workbench.evaluation.refusal import from_quality, score_from_quality
@@ -26,10 +27,12 @@ HALF_WIDTH, _NATS = 0.10, 0.05  # the intervals that n is planned for: of a rate
 
 
 def accounts(evaluation: Evaluation, recipe: Recipe, half_width: float = HALF_WIDTH) -> dict[str, Any]:
-    """All three, as JSON; `half_width` is the interval of a rate that n is planned for."""
+    """All of them, as JSON; `half_width` is the interval of a rate that n is planned for."""
     return {
         "tax": {"gained": rows_of(evaluation, GAINED), "cost": rows_of(evaluation, (*COST, *_tasks(evaluation)))},
         "search_and_test": search_and_test(evaluation, recipe),
+        "attack_success_rate": attack_success(evaluation),
+        "by_type": by_type(evaluation),
         "half_width": half_width,
         "least_n": least_n(evaluation, half_width),
     }

@@ -71,6 +71,6 @@ def finish(folder: RunFolder, evaluation: Evaluation, recipe: Recipe, half_width
     """Write what was found in every form, and close the run."""
     results = evaluation.to_json() | accounts(evaluation, recipe, half_width) | {"recipe": str(recipe)}
     title = f"{folder.manifest.model['name']}: {recipe}"
-    write_text(folder.path / REPORT, report(title, evaluation, results, f"workbench runs verify {folder.path}"))
+    write_text(folder.path / REPORT, report(title, evaluation, results, "workbench runs verify ."))
     write_interchange(folder.path, evaluation)
     folder.finish(results, evaluation.scores())

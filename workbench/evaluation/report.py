@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from workbench.evaluation.comparison import BASELINE, Evaluation
+from workbench.evaluation.comparison import BASELINE, HEADLINE, Evaluation
 from workbench.evaluation.figures import figures
 
 _STYLE = """
@@ -26,7 +26,9 @@ def report(title: str, evaluation: Evaluation, results: Mapping[str, Any], comma
         _said(evaluation, command),
         _section("What was gained", _tax(results["tax"]["gained"])),
         _section("What it cost", _tax(results["tax"]["cost"])),
-        *(_section(name, _drawn(figure, first=not i)) for i, (name, figure) in enumerate(drawn.items())),
+        _section("Attack success rate", _attacks(results.get("attack_success_rate", {}))),
+        *(_section(name, _drawn(figure, place)) for place, (name, figure) in enumerate(drawn.items())),
+        _section("By type of prompt", _types(results.get("by_type", ()))),
         _section("What the search saw, and what the test says", _gap(results["search_and_test"])),
         _section("All scores", _scores(evaluation)),
         _section("Prompts that a narrower interval takes", _least(results["least_n"])),
@@ -43,7 +45,7 @@ def _said(evaluation: Evaluation, command: str) -> str:
         "bootstrap for means and their changes, Newcombe for changes of rates. p values are of paired tests on the "
         "same items (McNemar, exact; sign flips), corrected by Holm over the whole table, every condition in it, "
         "half of the error kept for refusal and compliance. Controls are live passes.</p>"
-        f"<p>Derive every number again: <code>{html.escape(command)}</code></p>"
+        f"<p>Derive every number again, in the folder of this page: <code>{html.escape(command)}</code></p>"
     )
 
 
@@ -51,9 +53,24 @@ def _section(name: str, body: str) -> str:
     return f"<h2>{html.escape(name)}</h2>{body}" if body else ""
 
 
-def _drawn(figure: Any, first: bool) -> str:
-    made: str = figure.to_html(full_html=False, include_plotlyjs=True if first else False)  # noqa: SIM210
+def _drawn(figure: Any, place: int) -> str:
+    """The first brings the script that draws; Plotly would name each at random, and no two runs' pages be the same."""
+    made: str = figure.to_html(full_html=False, include_plotlyjs=place == 0, div_id=f"figure-{place}")
     return made
+
+
+def _attacks(rates: Mapping[str, Mapping[str, Any]]) -> str:
+    cells = [(condition, number(rate), rate["n"]) for condition, rate in rates.items()]
+    return _table(("condition", "share of harmful requests that get coherent compliance", "n"), cells)
+
+
+def _types(rows: Sequence[Mapping[str, Any]]) -> str:
+    cells = [
+        (r["group"], r["type"], r["condition"], *("" if r[m] is None else number(r[m]) for m in HEADLINE),
+         r["refusal"]["n"] if r["refusal"] else 0)
+        for r in rows
+    ]  # fmt: skip
+    return _table(("set", "type", "condition", "refusal", "coherent compliance", "n"), cells)
 
 
 def _tax(rows: Sequence[Mapping[str, Any]]) -> str:

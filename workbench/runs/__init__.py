@@ -1,6 +1,6 @@
 """What happened: progress while it runs, fingerprints, manifests, and the folders that keep them."""
 
-from workbench.runs.files import cache_root, read_json, runs_root, write_json, write_text, writing
+from workbench.runs.files import cache_root, read_json, runs_root, write_figure, write_json, write_text, writing
 from workbench.runs.fingerprint import digest_file, digest_json, digest_tensors, remembered_digest, versions
 from workbench.runs.folder import RunFolder, list_runs
 from workbench.runs.manifest import RunManifest
@@ -22,6 +22,7 @@ __all__ = [
     "runs_root",
     "track",
     "versions",
+    "write_figure",
     "write_json",
     "write_text",
     "writing",

@@ -58,6 +58,14 @@ def write_text(path: Path, text: str) -> None:
         draft.write_text(text, encoding="utf-8")
 
 
+def write_figure(path: Path, figure: Any) -> None:
+    """Write a Plotly figure as a page that needs no network: the same bytes for the same figure.
+
+    Plotly would draw the name of its place in the page at random.
+    """
+    write_text(path, figure.to_html(include_plotlyjs=True, div_id="figure"))
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

@@ -5,7 +5,7 @@ from pathlib import Path
 from workbench.activations import ActivationStore
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs
-from workbench.runs import RunFolder, RunManifest, digest_json, note, write_text
+from workbench.runs import RunFolder, RunManifest, digest_json, note, write_figure
 from workbench.search.choosing import SCORES
 from workbench.search.finding import Found, choose_or_relax, draw, find_direction
 from workbench.search.scoring import JOURNAL, Measurement, rows_of
@@ -47,7 +47,7 @@ def digests_of(drawn: tuple[ContrastPairs, ContrastPairs]) -> dict[str, str]:
 def keep_found(folder: RunFolder, found: Found) -> None:
     """Write the direction and its figure."""
     found.direction.save(folder.path / DIRECTION)
-    write_text(folder.path / "tradeoff.html", found.plot().to_html(include_plotlyjs=True))
+    write_figure(folder.path / "tradeoff.html", found.plot())
 
 
 def scores_of(found: Found) -> list[Score]:

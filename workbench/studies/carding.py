@@ -8,7 +8,7 @@ from workbench.errors import PromptError
 from workbench.evaluation.refusal import refusal_tokens
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs, Prompts
-from workbench.runs import RunFolder, RunManifest, note, write_text
+from workbench.runs import RunFolder, RunManifest, note, write_figure
 from workbench.studies.identifiability import REPEATS, RESAMPLES, SIZES, TEMPLATES, identify
 
 N_VALIDATION = 32
@@ -48,7 +48,7 @@ def record_card(
     with folder.timed("card"):
         tokens = refusal_tokens(subject, next(iter(kept.values())).positive, None, batch_size).ids
         card = identify(subject, direction, kept, validation, tokens, batch_size=batch_size, seed=seed, folder=folder)
-    write_text(folder.path / FIGURE, card.plot().to_html(include_plotlyjs=True))
+    write_figure(folder.path / FIGURE, card.plot())
     folder.finish(card.to_json(), [card.bootstrap, card.shuffled, *card.bypass])
     return folder
 

@@ -12,7 +12,7 @@ from workbench.evaluation import Evaluation, make_judge, measure
 from workbench.interventions import Ablate, Add, Recipe, random_control
 from workbench.models import Subject
 from workbench.prompts import builtin_pairs
-from workbench.runs import RunFolder, RunManifest, note, write_text
+from workbench.runs import RunFolder, RunManifest, note, write_figure
 from workbench.search import Found, SearchSettings, find_direction
 from workbench.search.choosing import last_layer
 from workbench.search.finding import draw
@@ -46,7 +46,7 @@ def demonstrate(subject: Subject, *, n_test: int = N_TEST, out: Path | None = No
     keep_found(folder, found)
     with folder.timed("measure"):
         evaluation = measure(subject, conditions(subject, found), test, folder=folder)
-    write_text(folder.path / "refusals.html", evaluation.plot().to_html(include_plotlyjs=True))
+    write_figure(folder.path / "refusals.html", evaluation.plot())
     folder.finish(_results(found, evaluation), evaluation.scores())
     return folder
 

@@ -15,7 +15,7 @@ from workbench.evaluation.suites import Suite
 from workbench.interventions import Recipe, random_control
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs, Prompts, for_tuning
-from workbench.runs import RunFolder, RunManifest, note, write_text
+from workbench.runs import RunFolder, RunManifest, note, write_figure
 from workbench.studies.dose import CONTROL, Dose, DoseSettings, name_of
 
 FIGURE = "dose.html"
@@ -54,7 +54,7 @@ def record_dose(
         evaluation = measure(subject, all_conditions, sets, settings=how, suite=SUITE, judge=judge, folder=folder)
     found = Dose(evaluation, turned)
     _chosen(recipe, found, how).save(folder.path / "recipe.json")
-    write_text(folder.path / FIGURE, found.plot().to_html(include_plotlyjs=True))
+    write_figure(folder.path / FIGURE, found.plot())
     folder.finish(found.to_json() | {"recipe": str(recipe)}, evaluation.scores())
     return folder
 

@@ -8,7 +8,7 @@ from typing import Any
 from workbench.interventions import Recipe
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs, for_tuning
-from workbench.runs import RunFolder, RunManifest, note, write_text
+from workbench.runs import RunFolder, RunManifest, note, write_figure
 from workbench.statistics import Score
 from workbench.studies.minimise.dials import require_writers
 from workbench.studies.minimise.front import Front, Point
@@ -83,7 +83,7 @@ def record_minimise(
     with folder.timed("minimise"):
         found = minimise(subject, train, held, settings=chosen, folder=folder)
     found.recipe.save(folder.path / "recipe.json")
-    write_text(folder.path / FIGURE, found.front.plot().to_html(include_plotlyjs=True))
+    write_figure(folder.path / FIGURE, found.front.plot())
     folder.finish(found.to_json(), scores_of(found.front))
     return folder
 

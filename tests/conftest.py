@@ -43,12 +43,18 @@ def llama(tiny_subjects: dict[str, Subject]) -> Subject:
 
 
 @pytest.fixture(scope="session")
-def long_llama(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+def long_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model with a context for long replies and long questions, every byte of which is a token."""
     kind, options = CONFIGS["llama"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(CONFIGS, "long", (kind, options | {"max_position_embeddings": 1024}))
-        return open_model(str(save_model("long", tmp_path_factory.mktemp("long"))), dtype="float32")
+        return save_model("long", tmp_path_factory.mktemp("long"))
+
+
+@pytest.fixture(scope="session")
+def long_llama(long_folder: Path) -> Subject:
+    """The same, opened."""
+    return open_model(str(long_folder), dtype="float32")
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas
 import pytest
 
 from workbench.evaluation import Exchange, Measured, Verdict, rederive
@@ -50,3 +51,5 @@ def test_a_stopped_judge_goes_on_and_asks_nothing_twice(tmp_path: Path, monkeypa
     assert [reply.reply for reply in measured.replies] == [f"Here is answer number {n}." for n in range(5)]
     assert len({reply.digest for reply in measured.replies}) == 5
     assert rederive(RunFolder.open(out)) == []
+    assert {"scores.csv", "scores.parquet", "replies.parquet"} <= set(folder.manifest.artefacts)
+    assert pandas.read_csv(out / "scores.csv")["n"].max() == 5

@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import pandas
 import pytest
 
 from tests.conftest import random_direction
 from workbench.errors import PromptError, RecipeError, UsageError
 from workbench.evaluation import Evaluation, Item, Judged, Measure, Measured, Observed, Outcome, Settings, evaluate
+from workbench.evaluation.rederiving import rebuilt
 from workbench.interventions import Ablate, Add, Cap, Recipe
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs, Prompts, builtin_pairs
@@ -115,7 +117,8 @@ def test_a_dose_run_is_kept_goes_on_and_derives_again(llama: Subject, tmp_path: 
     results = folder.results()
     assert [row["dose"] for row in results["doses"]] == [0.5, 1.0]
     assert all(row["control"]["n"] == 3 for row in results["doses"])
-    assert (folder.path / "dose.html").exists()
+    assert {"dose.html", "scores.parquet", "replies.parquet"} <= set(folder.manifest.artefacts)
+    assert set(pandas.read_csv(folder.path / "scores.csv")["condition"]) == set(rebuilt(folder).conditions)
     assert rederive_dose(RunFolder.open(folder.path)) == []
     for section, other in (("never", 9), ("window", [0.5, 1.0]), ("largest_without_harm", 7.0), ("settings", {})):
         file = folder.path / "results.json"

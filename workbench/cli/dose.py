@@ -63,8 +63,8 @@ def command(
     results = folder.results() | {"run": str(folder.path)}
     what = "the recipe as it was given" if results.get("chosen") is None else f"the dose {results['chosen']:g}"
     where = (
-        f"The run is in {folder.path} (dose.html); `workbench evaluate {model} --recipe {folder.path}` reports {what} "
-        "on prompts that it was not chosen by."
+        f"The run is in {folder.path} (dose.html, scores.csv, replies.parquet); `workbench evaluate {model} --recipe "
+        f"{folder.path}` reports {what} on prompts that it was not chosen by."
     )
     show(results, json, *dose_tables(results), where)
 

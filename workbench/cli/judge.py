@@ -27,7 +27,7 @@ def command(
 
         folder = record_judged(completions, j.make(judge, judge_model, judge_url), out=out)
     results = folder.results() | {"run": str(folder.path)}
-    show(results, json, *judge_tables(results), f"The run is in {folder.path} (replies.parquet).")
+    show(results, json, *judge_tables(results), f"The run is in {folder.path} (scores.csv, replies.parquet).")
 
 
 def judge_tables(results: Mapping[str, Any]) -> list[Any]:

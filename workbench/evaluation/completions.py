@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from workbench.evaluation.comparison import Evaluation
-from workbench.evaluation.interchange import read_completions, replies_table
+from workbench.evaluation.interchange import read_completions, write_interchange
 from workbench.evaluation.judges import Exchange, Judge, judges
 from workbench.evaluation.measuring import REPLIES
 from workbench.evaluation.replies import Judged, Measured
@@ -38,8 +38,7 @@ def record_judged(path: Path, judge: Judge, *, out: Path | None = None) -> RunFo
     with writing(folder.path / REPLIES) as draft:
         draft.write_text(json.dumps(measured.model_dump(mode="json"), ensure_ascii=False) + "\n", encoding="utf-8")
     evaluation = Evaluation((measured,), judge=judges.name_of(judge), agreement=judge.agreement)
-    with writing(folder.path / "replies.parquet") as draft:
-        replies_table(evaluation).to_parquet(draft, index=False)
+    write_interchange(folder.path, evaluation)
     folder.finish(evaluation.to_json(), evaluation.scores())
     return folder
 

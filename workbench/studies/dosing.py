@@ -8,6 +8,7 @@ from pathlib import Path
 from workbench.evaluation import Settings, make_judge, measure, rederive
 from workbench.evaluation.comparison import BASELINE
 from workbench.evaluation.holdout import chosen_by, unseen
+from workbench.evaluation.interchange import write_interchange
 from workbench.evaluation.metrics.divergence import Divergence
 from workbench.evaluation.metrics.refusal_odds import RefusalOdds
 from workbench.evaluation.rederiving import rebuilt
@@ -55,6 +56,7 @@ def record_dose(
     found = Dose(evaluation, turned)
     _chosen(recipe, found, how).save(folder.path / "recipe.json")
     write_figure(folder.path / FIGURE, found.plot())
+    write_interchange(folder.path, evaluation)
     folder.finish(found.to_json() | {"recipe": str(recipe)}, evaluation.scores())
     return folder
 

@@ -5,7 +5,8 @@
 
 Where a text is short, code, a list of names or otherwise unsure, nothing is said. Of languages that are hard to tell
 apart one stands for all (Serbian for Croatian and Bosnian, Indonesian for Malay). Prompts that name a language or ask
-for a translation may be answered in any, and so may those whose system prompt asks for it, which no judge is shown.
+for a translation may be answered in any. A system prompt no judge is shown: where that alone asks for another language,
+the reply in it is called wrong.
 """
 
 import re

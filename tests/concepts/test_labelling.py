@@ -1,5 +1,7 @@
 """Labels by asking a model, and by features of a sparse autoencoder."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -50,12 +52,16 @@ def test_texts_in_which_a_feature_is_most_active_show_it(llama: Subject) -> None
     acts = {text: capture_corpus(llama, [text, TEXTS[0]], SITE).acts for text in TEXTS}
     length = {text: len(encode(llama, text)) - 1 for text in TEXTS}
     highest = {text: float((acts[text][: length[text]] @ reads).max()) for text in TEXTS}
-    zero, cut = torch.zeros(1, llama.d_model), sum(sorted(highest.values())[3:5]) / 2
+    order = sorted(TEXTS, key=highest.__getitem__)
+    gaps = [highest[b] - highest[a] for a, b in pairwise(order)]
+    n_off = int(np.argmax(gaps[:-2])) + 1  # a cut where no rounding reaches
+    zero, cut = torch.zeros(1, llama.d_model), (highest[order[n_off - 1]] + highest[order[n_off]]) / 2
     sparse = SparseAutoencoder(reads[None], zero, torch.tensor([-cut]), zero[0], zero[0], torch.zeros(1))
-    rows = feature_labels(llama, TEXTS, sparse, SITE, {"mine": 0}, share=0.5)
-    shown = {row["text"] for row in rows if row["label"]}
-    assert shown == set(sorted(TEXTS, key=highest.__getitem__)[-6:])
-    assert {row["text"] for row in rows} - shown == set(sorted(TEXTS, key=highest.__getitem__)[:4])
+    rows = feature_labels(llama, TEXTS, sparse, SITE, {"mine": 0}, share=1.0)
+    assert [row["text"] for row in rows if not row["label"]] == [text for text in TEXTS if text in order[:n_off]]
+    assert len(rows) == len(TEXTS)
+    best = feature_labels(llama, TEXTS, sparse, SITE, {"mine": 0}, share=1e-6)
+    assert [row["text"] for row in best if row["label"]] == order[-1:]
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def feature_labels(
     found: list[dict[str, Any]] = []
     for name, values in zip(features, active.double().numpy().T, strict=True):
         on = values > 0
-        cut = np.quantile(values[on], 1 - share) if on.any() else np.inf
+        cut = np.quantile(values[on], 1 - share, method="higher") if on.any() else np.inf
         found.extend(_rows(name, texts, on & (values >= cut), ~on))
     return found
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.concepts.planted import a_bottleneck
+from workbench.activations import read_streams
 from workbench.concepts import (
     AmplifyConcept,
     Bottleneck,
@@ -18,12 +19,13 @@ from workbench.concepts import (
     SuppressConcept,
     active,
 )
-from workbench.concepts.active import top_logits
-from workbench.concepts.bottleneck import scale_of
+from workbench.concepts.active import scale_of, top_logits
 from workbench.directions import load_asset
 from workbench.errors import ConceptError, DirectionError
+from workbench.generation import stream
 from workbench.interventions import Recipe
-from workbench.models import Subject
+from workbench.models import Subject, token_rows
+from workbench.prompts import Prompts
 
 
 def streams(subject: Subject, n: int = 7, seed: int = 5) -> torch.Tensor:
@@ -160,3 +162,19 @@ def test_a_concept_that_is_not_there_is_named(llama: Subject) -> None:
         made.concept("joy")
     with pytest.raises(ConceptError, match="There is no discovered concept 9; there are 0-8"):
         made.concept(9)
+
+
+def test_concepts_are_watched_while_the_model_talks(llama: Subject) -> None:
+    """Token by token what a reading of the whole reply says afterwards, in natural units."""
+    made = a_bottleneck(llama)
+    watch: dict[str, ConceptHandle] = {name: made.concept(name) for name in made.names}
+    with stream(llama, "Hello", max_new_tokens=5, watch=watch) as tokens:
+        said = list(tokens)
+    (row,) = token_rows(llama, Prompts.of(["Hello"]))
+    whole = llama.batch([[*row, *(token.id for token in said[:-1])]])
+    acts = read_streams(llama, whole, [made.site], lambda acts: acts)[made.site][0, len(row) - 1 :]
+    reading = made(acts)
+    for number, name in enumerate(made.names):
+        expected = reading.known_active.of(number) / made.typical[number]
+        assert [token.watched[name] for token in said] == pytest.approx(expected.tolist(), abs=1e-4)
+    assert any(token.watched[name] > 0 for token in said for name in made.names)

@@ -8,12 +8,11 @@ from workbench.cli import options as o
 from workbench.cli.display import show, table, watching
 
 MAIN = ("search", "capture", "steering", "generation")
+MORE = ("search-whole", "search-french", "concepts")
 
 
 def command(
-    name: Annotated[
-        str, typer.Argument(help="search, capture, steering, generation, all of these; search-whole, search-french.")
-    ],
+    name: Annotated[str, typer.Argument(help=f"{', '.join(MAIN)}, all of these; or {', '.join(MORE)}.")],
     model: Annotated[str | None, typer.Argument(help="Default: the embedded model.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each way is run.")] = 3,
     dtype: o.Dtype = None,

@@ -117,10 +117,11 @@ def verify_command(run: Run, json: Json = False) -> None:
 
 
 def _require_readable(folder: "RunFolder") -> None:
-    """Raise RunError where the run's evaluation has the layout of an older workbench."""
+    """Raise RunError where the run has the layout of an older workbench."""
     from workbench.errors import RunError
+    from workbench.runs.manifest import SCHEMA
 
-    if folder.manifest.schema_version < 2:
+    if folder.manifest.schema_version < SCHEMA:
         raise RunError(f"{folder.path} was made by an older workbench, whose runs had another layout; run it again.")
 
 

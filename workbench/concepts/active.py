@@ -45,3 +45,8 @@ def top_logits(
             best = values.topk(k, dim=-1)
             values, concepts = best.values, concepts.gather(-1, best.indices)
     return Active(values, concepts)
+
+
+def scale_of(acts: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch 1"]:
+    """The root mean square of each token's activation."""
+    return acts.square().mean(dim=-1, keepdim=True).sqrt().clamp_min(1e-12)

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.concepts.active import Active, top_logits
+from workbench.concepts.active import Active, scale_of, top_logits
 from workbench.concepts.handle import ConceptHandle
 from workbench.directions.asset import About, read_asset, require_fit, write_asset
 from workbench.errors import ConceptError, DirectionError, UsageError
@@ -184,8 +184,3 @@ class Bottleneck:
             return cls(**rest, site=Site.parse(about.site), seen=frozenset(about.seen), names=tuple(about.names))
         except (TypeError, UsageError) as error:
             raise DirectionError(f"{file} is not a bottleneck, or is damaged ({error}); train it again.") from error
-
-
-def scale_of(acts: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch 1"]:
-    """The root mean square of each token's activation."""
-    return acts.square().mean(dim=-1, keepdim=True).sqrt().clamp_min(1e-12)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.concepts.active import Active, top_logits
+from workbench.concepts.active import Active, scale_of, top_logits
 from workbench.directions.asset import About, assets, read_asset, require_fit, write_asset
 from workbench.errors import ConceptError, DirectionError, UsageError
 from workbench.models import Site
@@ -68,6 +68,11 @@ class ConceptHandle:
         top = top_logits(x.reshape(-1, self.width), self.encoder.to(x), self.bias.to(x), self.k or len(self.encoder))
         active = Active(top.values.sigmoid() if self.bounded else top.values.relu(), top.concepts)
         return active.of(self.own).reshape(x.shape[:-1])
+
+    def coordinate(self, acts: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch"]:
+        """How active it is in natural units: 0 where it is absent, 1 as in texts that show it."""
+        wide = acts.float()
+        return self(wide / scale_of(wide)) / self.typical
 
     @property
     def width(self) -> int:

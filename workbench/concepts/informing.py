@@ -17,8 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
+from workbench.concepts.active import scale_of
 from workbench.concepts.attribution import head_of
-from workbench.concepts.bottleneck import Bottleneck, scale_of
+from workbench.concepts.bottleneck import Bottleneck
 from workbench.concepts.labels import ConceptSet
 from workbench.concepts.taught import Taught, taught
 from workbench.errors import ConceptError

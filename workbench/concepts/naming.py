@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from workbench.concepts.active import Active, top_logits
-from workbench.concepts.bottleneck import Bottleneck, scale_of
+from workbench.concepts.active import Active, scale_of, top_logits
+from workbench.concepts.bottleneck import Bottleneck
 from workbench.concepts.corpus import Corpus
 from workbench.concepts.labels import ConceptSet
 from workbench.models import Head, Subject

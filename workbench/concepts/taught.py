@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from workbench.activations import ActivationStore
-from workbench.concepts.bottleneck import Bottleneck, scale_of
+from workbench.concepts.active import scale_of
+from workbench.concepts.bottleneck import Bottleneck
 from workbench.concepts.corpus import Corpus, capture_corpus
 from workbench.concepts.labels import ConceptSet, Part
 from workbench.concepts.learner import Lesson

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -49,6 +50,13 @@ class Asset(Protocol):
     def width(self) -> int: ...
     def check_fits(self, subject: "Subject") -> None: ...
     def save(self, path: Path) -> Path: ...
+
+
+@runtime_checkable
+class Watchable(Asset, Protocol):
+    """An asset that can be watched while the model talks: one number a token, in natural units."""
+
+    def coordinate(self, acts: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch"]: ...
 
 
 assets: "Registry[type[Any]]" = Registry("asset", "workbench.directions", "workbench.assets")

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.directions import Direction
+from workbench.directions.asset import Watchable
 from workbench.errors import RecipeError, UsageError
 from workbench.generation.sampling import Sampling
 from workbench.interventions import Steering
@@ -32,7 +32,7 @@ class Step:
     """One step: for each of `rows`, which still talked, its token, and the logits [row vocab] it was chosen from.
 
     `followed` are the logits of the rows that follow these, in their order, where there are any. `watched` holds the
-    coordinate of each watched direction at the position that the token was chosen from.
+    coordinate of each watched direction or concept at the position that the token was chosen from.
     """
 
     rows: tuple[int, ...]
@@ -53,7 +53,7 @@ class Session:
     digests: Sequence[str]
     cached: bool = True
     follows: Mapping[int, int] = field(default_factory=dict)
-    watch: Mapping[str, Direction] = field(default_factory=dict)
+    watch: Mapping[str, Watchable] = field(default_factory=dict)
     said: list[list[int]] = field(init=False)
     _rows: list[int] = field(init=False)  # which row of the request each row of the pass is
     _attention: Tensor = field(init=False)
@@ -67,9 +67,9 @@ class Session:
                 "Rows come and go while the model talks, so that a recipe which asks for whole rows, or is one of "
                 "several, cannot be put around it; hand it to the function that generates."
             )
-        for direction in self.watch.values():
-            direction.check_fits(self.subject)
-            self.subject.check_site(direction.site)
+        for watched in self.watch.values():
+            watched.check_fits(self.subject)
+            self.subject.check_site(watched.site)
         self.said = [[] for _ in self.digests]
         self._rows = list(range(len(self.digests)))
         self._attention = self.batch.attention
@@ -181,15 +181,15 @@ class Session:
 
     @contextmanager
     def _watching(self) -> Iterator[dict[str, Tensor]]:
-        """Read the watched directions' coordinates at the last position, after any edit."""
+        """Read the watched coordinates at the last position, after any edit."""
         found: dict[str, Tensor] = {}
 
-        def reader(name: str, direction: Direction) -> Callable[..., None]:
+        def reader(name: str, asset: Watchable) -> Callable[..., None]:
             def read(acts: Tensor, hook: object) -> None:
-                found[name] = direction.coordinate(acts.flatten(2)[:, -1])  # some architectures keep the heads apart
+                found[name] = asset.coordinate(acts.flatten(2)[:, -1])  # some architectures keep the heads apart
 
             return read
 
-        hooks = [(direction.site, reader(name, direction)) for name, direction in self.watch.items()]
+        hooks = [(asset.site, reader(name, asset)) for name, asset in self.watch.items()]
         with self.subject.hooked(hooks):
             yield found

@@ -15,7 +15,7 @@ from types import TracebackType
 
 import torch
 
-from workbench.directions import Direction
+from workbench.directions.asset import Watchable
 from workbench.errors import UsageError
 from workbench.generation.decoding import as_prompts, one_each, reply_of
 from workbench.generation.divergence import kl_divergence
@@ -33,7 +33,8 @@ class Token:
 
     `text` is what it adds to the reply: nothing while a character is not whole, or where the token ends the reply.
     `logprob` and `entropy` (nats) are of the distribution it was chosen from, before temperature. `watched` holds
-    coordinates in class gaps, `kl` the divergence from the unedited model where it was asked for.
+    the coordinates of directions, in class gaps, or of concepts,
+    in natural units; `kl` the divergence from the unedited model where it was asked for.
     """
 
     row: int
@@ -65,12 +66,12 @@ def stream(
     temperature: float = 0.0,
     top_p: float = 1.0,
     seed: int = 0,
-    watch: Mapping[str, Direction] | None = None,
+    watch: Mapping[str, Watchable] | None = None,
     divergence: bool = False,
 ) -> "Stream":
     """Tokens of the replies to `prompts`, under one recipe or one for each; all prompts are one batch.
 
-    Raises what `generate` raises, and UsageError where `watch` names a direction of another model.
+    Raises what `generate` raises, and DirectionError where `watch` holds something of another model.
     """
     if max_new_tokens < 1:
         raise UsageError("max_new_tokens must be at least 1.")
@@ -86,7 +87,7 @@ def stream(
 
 def _session(
     subject: Subject, batch: Batch, recipes: Sequence[Recipe], sampling: Sampling, asked: Prompts,
-    watch: Mapping[str, Direction], divergence: bool,
+    watch: Mapping[str, Watchable], divergence: bool,
 ) -> Session:  # fmt: skip
     n, digests = len(batch), [prompt.digest for prompt in asked]
     if not divergence:

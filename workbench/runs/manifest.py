@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from workbench.runs.fingerprint import digest_json, versions
 from workbench.statistics import Score
 
-SCHEMA = 2  # 1: evaluations had another layout
+SCHEMA = 3  # 2: evaluations and bottlenecks had another layout
 
 
 class RunManifest(BaseModel):

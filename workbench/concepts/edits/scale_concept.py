@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.concepts.bottleneck import scale_of
+from workbench.concepts.active import scale_of
 from workbench.concepts.handle import ConceptHandle
 from workbench.interventions.edit import Edit, control, edits
 

@@ -12,7 +12,7 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.concepts.bottleneck import scale_of
+from workbench.concepts.active import scale_of
 from workbench.concepts.handle import ConceptHandle
 from workbench.interventions.edit import Edit, control, edits
 
@@ -23,7 +23,7 @@ class SuppressConcept(Edit):
     """Take away what the stream has of `concept` beyond a text without it."""
 
     concept: ConceptHandle
-    strength: float = control(1.0, low=0.0, high=1.0, help="Share of it that is taken away.")
+    strength: float = control(1.0, low=0.0, high=8.0, help="How often it is taken away; more than once turns it round.")
 
     def __call__(self, acts: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
         wide = acts.float()

@@ -265,14 +265,14 @@ def _figures(found: Any, number: int, out: Path | None) -> list[str]:
     """The figures of an explanation, as files."""
     if out is None:
         return []
-    from workbench.runs import write_text
+    from workbench.runs import write_figure
 
     likeliest = int(found.attribution.known.abs().sum(dim=1).argmax())
     plots = {"map": found.plot(), "shares": found.plot_shares(), "token": found.plot_token(likeliest)}
     out.mkdir(parents=True, exist_ok=True)
     files = {name: out / f"{number}-{name}.html" for name in plots}
     for name, figure in plots.items():
-        write_text(files[name], figure.to_html(include_plotlyjs=True))
+        write_figure(files[name], figure)
     return [str(file) for file in files.values()]
 
 

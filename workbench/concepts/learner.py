@@ -29,6 +29,7 @@ from workbench.concepts.active import Active, top_logits
 from workbench.concepts.settings import ConceptSettings
 from workbench.models import Head
 
+_MULTIPLE = 64  # of what a product is of, see `_few_lengths`
 _ABSENT = -4.0  # a reader's bias at the start: nearly nothing is shown
 
 
@@ -151,18 +152,27 @@ class Losses:
         assert self.head is not None
         how = self.learner.settings
         dropped = torch.rand(len(lesson.x), generator=self.draws) < how.residual_dropout
-        rows = (dropped & (lesson.following >= 0)).nonzero()[:, 0]
+        rows = _few_lengths((dropped & (lesson.following >= 0)).nonzero()[:, 0])
         if not len(rows):
             return written.sum() * 0
         targets, places = lesson.following[rows].unique(return_inverse=True)
         vocabulary = len(self.head.unembedding)
         drawn = torch.randint(vocabulary, (min(how.candidates, vocabulary),), generator=self.draws)
-        others = drawn[~torch.isin(drawn, targets)]
+        others = _few_lengths(drawn[~torch.isin(drawn, targets)], len(targets))
         logits = self.head.logits(written[rows] + self.learner.centre, torch.cat([targets, others]))
         # Each candidate that was drawn stands for many that were not.
         scale = torch.log(torch.tensor((vocabulary - len(targets)) / max(1, len(others))))
         weight = torch.cat([torch.zeros(len(targets)), scale.expand(len(others))])
         return cross_entropy(logits + weight, places)
+
+
+def _few_lengths(rows: Int[Tensor, " n"], more: int = 0) -> Int[Tensor, " fewer"]:
+    """Without the last few, so that with `more` they are a multiple.
+
+    A product in bfloat16 is compiled for its shape and kept, a thousand of them: that took a gigabyte.
+    """
+    over = (len(rows) + more) % _MULTIPLE
+    return rows[: len(rows) - over] if over < len(rows) else rows
 
 
 def _gated(active: Float[Tensor, "token known"], k: int) -> Float[Tensor, "token known"]:

@@ -145,3 +145,15 @@ def test_training_texts_are_not_named_where_parts_are_no_sum(
     status, _, err = run("concepts", "data", model, *asked, *where)
     assert status == 2
     assert "train a bottleneck at the last site" in " ".join(err.split())
+
+
+def test_texts_are_labelled_by_asking_into_a_file(run: Run, model: Path, tmp_path: Path) -> None:
+    texts, out = tmp_path / "texts.txt", tmp_path / "labelled.jsonl"
+    texts.write_text("rain and wind\nbread and stone\n")
+    asked = ("concepts", "label", model, "--texts", texts, "--out", out, "--dtype", "float32", "--json")
+    status, text, err = run(*asked, "--concept", "weather=rain or wind")
+    assert status == 0, err
+    counts = json.loads(text)["labels"].get("weather", {"shown": 0, "not shown": 0})
+    assert sum(counts.values()) == len(out.read_text().splitlines())
+    status, _, err = run(*asked, "--feature", "a=1")
+    assert (status, "--sae FILE, --site SITE" in " ".join(err.split())) == (2, True), err

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from tests.cli.conftest import Run
@@ -147,7 +148,7 @@ def test_training_texts_are_not_named_where_parts_are_no_sum(
     assert "train a bottleneck at the last site" in " ".join(err.split())
 
 
-def test_texts_are_labelled_by_asking_into_a_file(run: Run, model: Path, tmp_path: Path) -> None:
+def test_texts_are_labelled_into_a_file(run: Run, model: Path, tmp_path: Path) -> None:
     texts, out = tmp_path / "texts.txt", tmp_path / "labelled.jsonl"
     texts.write_text("rain and wind\nbread and stone\n")
     asked = ("concepts", "label", model, "--texts", texts, "--out", out, "--dtype", "float32", "--json")
@@ -155,5 +156,18 @@ def test_texts_are_labelled_by_asking_into_a_file(run: Run, model: Path, tmp_pat
     assert status == 0, err
     counts = json.loads(text)["labels"].get("weather", {"shown": 0, "not shown": 0})
     assert sum(counts.values()) == len(out.read_text().splitlines())
+    always = {
+        "W_enc": torch.zeros(32, 1),
+        "W_dec": torch.zeros(1, 32),
+        "b_enc": torch.ones(1),
+        "b_dec": torch.zeros(32),
+    }
+    save_file(always, tmp_path / "sae.safetensors")
+    features = ("--sae", tmp_path / "sae.safetensors", "--site", "1.resid_post", "--feature", "always=0")
+    status, text, err = run(*asked, *features)
+    assert (status, json.loads(text)["labels"]) == (0, {"always": {"shown": 2, "not shown": 0}}), err
+    assert len(out.read_text().splitlines()) == 2
+    status, _, err = run(*asked, *features, "--concept", "weather")
+    assert status == 2, err
     status, _, err = run(*asked, "--feature", "a=1")
     assert (status, "--sae FILE, --site SITE" in " ".join(err.split())) == (2, True), err

@@ -94,8 +94,10 @@ def test_a_checkpoint_of_something_else_is_refused(
     train_bottleneck(llama, a_set(), train, held, few, checkpoint=checkpoint)
     if damage is not None:
         damage(checkpoint)
-    with pytest.raises(RunError, match=r"not this course's checkpoint .*; remove it and train again"):
-        train_bottleneck(llama, a_set(), train, held, few.model_copy(update={"seed": 1}), checkpoint=checkpoint)
+    others = ((train, few.model_copy(update={"seed": 1})), (train.with_labels_dealt(0), few))
+    for texts, how in others:
+        with pytest.raises(RunError, match=r"not this course's checkpoint .*; remove it and train again"):
+            train_bottleneck(llama, a_set(), texts, held, how, checkpoint=checkpoint)
 
 
 def test_a_large_discovered_part_is_factorised(llama: Subject) -> None:

@@ -171,8 +171,12 @@ def label(
     with watching():
         from collections import Counter
 
+        from workbench.errors import UsageError
         from workbench.runs import write_text
 
+        reads = (feature, sae, site)
+        if not (concept or all(reads)) or (concept and any(reads)):
+            raise UsageError("Give --concept NAME=DESCRIPTION, or --sae FILE, --site SITE and --feature NAME=NUMBER.")
         said = tuple(prompt.text for prompt in o.read_set(texts, "harmless"))
         subject = o.open_subject(model, dtype, device)
         rows = _labels(subject, said, concept, feature, sae, site)
@@ -193,13 +197,13 @@ def _labels(
 ) -> list[dict[str, Any]]:  # fmt: skip
     from workbench.concepts import asked_labels, feature_labels
     from workbench.directions import SparseAutoencoder
-    from workbench.errors import UsageError
     from workbench.models import Site
 
-    if concept and not (feature or sae):
+    if concept:
         return asked_labels(subject, texts, dict(_halves(each) for each in concept))
-    if not (feature and sae and site) or concept:
-        raise UsageError("Give --concept NAME=DESCRIPTION, or --sae FILE, --site SITE and --feature NAME=NUMBER.")
+    assert feature
+    assert sae
+    assert site
     numbers = {name: _whole(number) for name, number in map(_halves, feature)}
     return feature_labels(subject, texts, SparseAutoencoder.load(sae), Site.parse(site), numbers)
 

@@ -25,7 +25,7 @@ from workbench.concepts.settings import ConceptSettings
 from workbench.concepts.taught import Taught
 from workbench.errors import RunError
 from workbench.models import Head
-from workbench.runs import track, writing
+from workbench.runs import digest_tensors, track, writing
 
 _KEY = "course"
 
@@ -55,13 +55,15 @@ class Course:
         self.losses = Losses(learner, head)
         self.optimiser = torch.optim.AdamW(learner.parameters(), lr=self.how.rate, weight_decay=self.how.decay)
         self.progress, self.checkpoint = Progress(), checkpoint
-        self.best = self._learned()
+        self.best, self._of = self._learned(), ""
 
     def run(self, train: Taught, held: Taught) -> tuple[dict[str, Any], ...]:
         """Epoch after epoch, until validation is no longer better; the learner ends as it was at the best.
 
         Raises RunError where the checkpoint is of something else.
         """
+        sides = {"train": train, "held": held}
+        self._of = digest_tensors({name: torch.from_numpy(texts.labels) for name, texts in sides.items()})
         if self.checkpoint is not None and self.checkpoint.exists():
             self._load(self.checkpoint)
         else:
@@ -105,7 +107,7 @@ class Course:
         held |= {f"best.{name}": value for name, value in self.best.items()}
         for number, moments in self.optimiser.state_dict()["state"].items():
             held |= {f"moment.{number}.{name}": value for name, value in moments.items()}
-        said = {"settings": self.how.model_dump(), "progress": asdict(self.progress)}
+        said = {"settings": self.how.model_dump(), "labels": self._of, "progress": asdict(self.progress)}
         with writing(path) as draft:
             save_file({name: value.contiguous() for name, value in held.items()}, draft, {_KEY: json.dumps(said)})
 
@@ -114,8 +116,8 @@ class Course:
             with safe_open(path, framework="pt") as file:
                 said = json.loads(file.metadata()[_KEY])
                 held = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-            if said["settings"] != self.how.model_dump():
-                raise ValueError("other settings")
+            if (said["settings"], said["labels"]) != (self.how.model_dump(), self._of):
+                raise ValueError("other settings or labels")
             self.progress = Progress(**said["progress"])
             self.learner.load_state_dict(_below(held, "now."))
             self.best = _below(held, "best.")

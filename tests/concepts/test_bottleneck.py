@@ -19,7 +19,7 @@ from workbench.concepts import (
     SuppressConcept,
     active,
 )
-from workbench.concepts.active import scale_of, top_logits
+from workbench.concepts.active import ConceptReader, scale_of, top_logits
 from workbench.directions import load_asset
 from workbench.errors import ConceptError, DirectionError
 from workbench.generation import stream
@@ -81,7 +81,7 @@ class TestEdits:
         made = a_bottleneck(llama)
         x = acts[0] / scale_of(acts[0])
         for column, name in enumerate(made.names):
-            torch.testing.assert_close(made.concept(name)(x), made.known_active(x).of(column))
+            torch.testing.assert_close(made.concept(name)(x), made.known_reader(x).of(column))
         for number in range(len(made.encoder)):
             logits = top_logits(x, made.encoder, made.encoder_bias, made.k_discovered)
             expected = (logits.values.relu() * (logits.concepts == number)).sum(dim=-1)
@@ -178,3 +178,16 @@ def test_concepts_are_watched_while_the_model_talks(llama: Subject) -> None:
         expected = reading.known_active.of(number) / made.typical[number]
         assert [token.watched[name] for token in said] == pytest.approx(expected.tolist(), abs=1e-4)
     assert any(token.watched[name] > 0 for token in said for name in made.names)
+
+
+def test_concepts_of_one_reader_are_read_together(llama: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each as it is read alone; also where two bottlenecks are mixed, and where a concept comes from a file."""
+    one, other, acts = a_bottleneck(llama), a_bottleneck(llama, seed=1), streams(llama)[None]
+    handles = [one.concept("b"), other.concept("b"), one.concept("d"), one.concept(3), other.concept(1)]
+    alone = [handle.coordinate(acts) for handle in handles]
+    read: list[ConceptReader] = []
+    whole = ConceptReader.__call__
+    monkeypatch.setattr(ConceptReader, "__call__", lambda self, x: read.append(self) or whole(self, x))
+    for found, expected in zip(ConceptHandle.coordinates(handles, acts), alone, strict=True):
+        torch.testing.assert_close(found, expected)
+    assert len(read) == 4

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.conftest import random_direction
+from workbench.concepts.active import ConceptReader
 from workbench.concepts.handle import ConceptHandle
 from workbench.directions import Coordinate, Cosine, Direction, Feature, StoredActivation
 from workbench.interventions import Edit, Gate, Recipe, Schedule
@@ -102,7 +103,7 @@ def a_concept(subject: Subject, seed: int = 0) -> ConceptHandle:
     generator = torch.Generator().manual_seed(seed)
     encoder, writes = (torch.randn(n, subject.d_model, generator=generator) for n in (3, 1))
     return ConceptHandle(
-        name="random", encoder=encoder, bias=torch.zeros(3), own=1, k=2, bounded=True,
+        name="random", reader=ConceptReader(encoder, torch.zeros(3), k=2, bounded=True), own=1,
         writes=4 * writes[0] / writes.norm(), typical=0.5, level=0.0, site=Site(1, "resid_pre"),
         model_name=subject.name, model_digest=subject.digest,
     )  # fmt: skip

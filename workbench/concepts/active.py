@@ -5,12 +5,16 @@
 so that memory grows with k and the block, and not with the number of concepts.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding_bag
+
+from workbench.runs import digest_tensors
 
 BLOCK = 4096  # concepts at once
 
@@ -28,7 +32,34 @@ class Active:
 
     def of(self, concept: int) -> Float[Tensor, " token"]:
         """One concept's activation; 0 where it is not among the active."""
-        return (self.values * (self.concepts == concept)).sum(dim=-1)
+        return self.each([concept])[:, 0]
+
+    def each(self, concepts: Sequence[int]) -> Float[Tensor, "token concept"]:
+        """The activations of some concepts; 0 where one is not among the active."""
+        asked = torch.tensor(concepts, device=self.concepts.device)
+        return (self.values[..., None] * (self.concepts[..., None] == asked)).sum(dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class ConceptReader:
+    """Reads the `k` most active concepts of a stream that was divided by its scale.
+
+    Activations are `bounded` by 1 where a sigmoid follows (known concepts); else they are what is above 0.
+    """
+
+    encoder: Float[Tensor, "n d_model"]
+    bias: Float[Tensor, " n"]
+    k: int
+    bounded: bool
+
+    def __call__(self, x: Float[Tensor, "token d_model"]) -> Active:
+        top = top_logits(x, self.encoder.to(x), self.bias.to(x), self.k)
+        return Active(top.values.sigmoid() if self.bounded else top.values.relu(), top.concepts)
+
+    @cached_property
+    def digest(self) -> str:
+        how = torch.tensor([self.k, self.bounded])
+        return digest_tensors({"encoder": self.encoder, "bias": self.bias, "how": how})
 
 
 def top_logits(

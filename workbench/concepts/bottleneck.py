@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.concepts.active import Active, scale_of, top_logits
+from workbench.concepts.active import Active, ConceptReader, scale_of
 from workbench.concepts.handle import ConceptHandle
 from workbench.directions.asset import About, read_asset, require_fit, write_asset
 from workbench.errors import ConceptError, DirectionError, UsageError
@@ -104,19 +104,20 @@ class Bottleneck:
         wide = acts.float()
         scale = scale_of(wide)
         x = wide / scale
-        known_active = self.known_active(x)
-        logits = top_logits(x, self.encoder, self.encoder_bias, self.k_discovered)
-        discovered_active = Active(logits.values.relu(), logits.concepts)
+        known_active, discovered_active = self.known_reader(x), self.discovered_reader(x)
         known = scale * known_active.written(self.vectors)
         constant = scale * self.centre
         discovered = scale * discovered_active.written(self.decoder) + constant
         residual = wide - known - discovered
         return Reading(known_active, discovered_active, scale, known, discovered, constant, residual)
 
-    def known_active(self, x: Float[Tensor, "token d_model"]) -> Active:
-        """Activations of the known concepts, of a stream that was divided by its scale."""
-        logits = top_logits(x, self.readers, self.reader_bias, self.k_known)
-        return Active(logits.values.sigmoid(), logits.concepts)
+    @cached_property
+    def known_reader(self) -> ConceptReader:
+        return ConceptReader(self.readers, self.reader_bias, self.k_known, bounded=True)
+
+    @cached_property
+    def discovered_reader(self) -> ConceptReader:
+        return ConceptReader(self.encoder, self.encoder_bias, self.k_discovered, bounded=False)
 
     def logits(self, acts: Float[Tensor, "token d_model"]) -> Float[Tensor, "token known"]:
         """Every known concept's logit at every token."""
@@ -133,20 +134,16 @@ class Bottleneck:
         """A known concept by its name, or a discovered one by its number, as an edit holds it."""
         where: dict[str, Any] = {"site": self.site, "model_name": self.model_name, "model_digest": self.model_digest}
         if isinstance(concept, str):
-            own, everything = self.index(concept), self.k_known == len(self.names)
-            rows = slice(own, own + 1) if everything else slice(None)
+            own = self.index(concept)
             return ConceptHandle(
-                name=concept, encoder=self.readers[rows].clone(), bias=self.reader_bias[rows].clone(),
-                own=0 if everything else own, k=None if everything else self.k_known, bounded=True,
-                writes=self.vectors[own].clone(), typical=float(self.typical[own]), level=float(self.level[own]),
-                seen=self.seen, **where,
+                name=concept, reader=self.known_reader, own=own, writes=self.vectors[own].clone(),
+                typical=float(self.typical[own]), level=float(self.level[own]), seen=self.seen, **where,
             )  # fmt: skip
         if not 0 <= concept < len(self.encoder):
             raise ConceptError(f"There is no discovered concept {concept}; there are 0-{len(self.encoder) - 1}.")
         return ConceptHandle(
-            name=f"discovered {concept}", encoder=self.encoder, bias=self.encoder_bias, own=concept,
-            k=self.k_discovered, bounded=False, writes=self.decoder[concept].clone(), typical=1.0, level=0.0,
-            seen=self.seen, **where,
+            name=f"discovered {concept}", reader=self.discovered_reader, own=concept,
+            writes=self.decoder[concept].clone(), typical=1.0, level=0.0, seen=self.seen, **where,
         )  # fmt: skip
 
     @property

@@ -1,5 +1,6 @@
 """One concept of a bottleneck, as an edit holds it: how it is read, and what it writes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.concepts.active import Active, scale_of, top_logits
+from workbench.concepts.active import ConceptReader, scale_of
 from workbench.directions.asset import About, assets, read_asset, require_fit, write_asset
 from workbench.errors import ConceptError, DirectionError, UsageError
 from workbench.models import Site
@@ -24,7 +25,7 @@ KIND = "concept"
 class _About(About):
     name: str
     own: int
-    k: int | None
+    k: int
     bounded: bool
     typical: float
     level: float
@@ -35,16 +36,13 @@ class _About(About):
 class ConceptHandle:
     """How active a concept is, and the vector it writes, both of a stream that was divided by its scale.
 
-    `encoder` and `bias` hold its own row alone, or those of all concepts where only the `k` largest are active. An
-    activation is `bounded` by 1 where a sigmoid follows (known concepts); `typical` is its natural unit.
+    `reader` reads all concepts, for only the largest are active, and `own` is this one's number among them; `typical`
+    is its natural unit.
     """
 
     name: str
-    encoder: Float[Tensor, "n d_model"]
-    bias: Float[Tensor, " n"]
+    reader: ConceptReader
     own: int
-    k: int | None
-    bounded: bool
     writes: Float[Tensor, " d_model"]
     typical: float
     level: float
@@ -55,9 +53,10 @@ class ConceptHandle:
 
     def __post_init__(self) -> None:
         whole = all(bool(torch.isfinite(tensor).all()) for tensor in self._tensors.values())
-        n, width = self.encoder.shape if self.encoder.ndim == 2 else (0, 0)
-        fits = self.bias.shape == (n,) and self.writes.shape == (width,)
-        if not (whole and fits and 0 <= self.own < n and (self.k is None or 1 <= self.k <= n)):
+        reader = self.reader
+        n, width = reader.encoder.shape if reader.encoder.ndim == 2 else (0, 0)
+        fits = reader.bias.shape == (n,) and self.writes.shape == (width,)
+        if not (whole and fits and 0 <= self.own < n and 1 <= reader.k <= n):
             raise ConceptError(f"The tensors of {self.name} at {self.site} do not fit together; make it again.")
 
     def __repr__(self) -> str:
@@ -65,14 +64,27 @@ class ConceptHandle:
 
     def __call__(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch"]:
         """How active it is, in a stream that was divided by its scale."""
-        top = top_logits(x.reshape(-1, self.width), self.encoder.to(x), self.bias.to(x), self.k or len(self.encoder))
-        active = Active(top.values.sigmoid() if self.bounded else top.values.relu(), top.concepts)
-        return active.of(self.own).reshape(x.shape[:-1])
+        return self.reader(x.reshape(-1, self.width)).of(self.own).reshape(x.shape[:-1])
 
     def coordinate(self, acts: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch"]:
         """How active it is in natural units: 0 where it is absent, 1 as in texts that show it."""
+        (found,) = self.coordinates([self], acts)
+        return found
+
+    @classmethod
+    def coordinates(
+        cls, handles: "Sequence[ConceptHandle]", acts: Float[Tensor, "*batch d_model"]
+    ) -> list[Float[Tensor, "*batch"]]:
+        """Those of several concepts at one site; concepts of one reader are read together."""
         wide = acts.float()
-        return self(wide / scale_of(wide)) / self.typical
+        x = (wide / scale_of(wide)).reshape(-1, wide.shape[-1])
+        found: dict[int, Tensor] = {}
+        for reader in {handle.reader.digest: handle.reader for handle in handles}.values():
+            mine = [place for place, handle in enumerate(handles) if handle.reader.digest == reader.digest]
+            units = x.new_tensor([handles[place].typical for place in mine])
+            read = reader(x).each([handles[place].own for place in mine]) / units
+            found |= dict(zip(mine, read.T.reshape(-1, *acts.shape[:-1]), strict=True))
+        return [found[place] for place in range(len(handles))]
 
     @property
     def width(self) -> int:
@@ -80,12 +92,13 @@ class ConceptHandle:
 
     @property
     def _tensors(self) -> dict[str, Tensor]:
-        return {"encoder": self.encoder, "bias": self.bias, "writes": self.writes}
+        return {"encoder": self.reader.encoder, "bias": self.reader.bias, "writes": self.writes}
 
     @cached_property
     def digest(self) -> str:
-        numbers = torch.tensor([self.own, self.k or 0, self.bounded, self.typical, self.level], dtype=torch.float64)
-        return digest_tensors(self._tensors | {f"{self.site}|{self.model_digest}": numbers})
+        numbers = torch.tensor([self.own, self.typical, self.level], dtype=torch.float64)
+        where = f"{self.site}|{self.model_digest}|{self.reader.digest}"
+        return digest_tensors({"writes": self.writes, where: numbers})
 
     def check_fits(self, subject: "Subject") -> None:
         """Raise DirectionError where it is of another model or width."""
@@ -93,16 +106,19 @@ class ConceptHandle:
 
     def save(self, path: Path) -> Path:
         """Write it as safetensors, whole or not at all."""
-        names = ("name", "own", "k", "bounded", "typical", "level", "model_name", "model_digest")
-        rest = {name: getattr(self, name) for name in names}
-        return write_asset(path, KIND, _About(site=str(self.site), seen=sorted(self.seen), **rest), self._tensors)
+        rest = {name: getattr(self, name) for name in ("name", "own", "typical", "level", "model_name", "model_digest")}
+        reader, where = self.reader, str(self.site)
+        about = _About(site=where, seen=sorted(self.seen), k=reader.k, bounded=reader.bounded, **rest)
+        return write_asset(path, KIND, about, self._tensors)
 
     @classmethod
     def load(cls, path: Path) -> "ConceptHandle":
         """Read what `save` wrote."""
         about, held = read_asset(path, KIND, _About)
-        rest: dict[str, Any] = held | about.model_dump(exclude={"site", "seen"})
+        rest = about.model_dump(exclude={"site", "seen", "k", "bounded"})
         try:
-            return cls(**rest, site=Site.parse(about.site), seen=frozenset(about.seen))
-        except (TypeError, UsageError) as error:
+            reader = ConceptReader(held["encoder"], held["bias"], about.k, about.bounded)
+            where: dict[str, Any] = {"site": Site.parse(about.site), "seen": frozenset(about.seen)}
+            return cls(**rest, **where, reader=reader, writes=held["writes"])
+        except (KeyError, TypeError, UsageError) as error:
             raise DirectionError(f"{path} is not a concept file, or is damaged ({error}); make it again.") from error

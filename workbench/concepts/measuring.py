@@ -61,7 +61,7 @@ def measured_probes(made: Bottleneck, train: Taught, held: Taught) -> dict[str, 
     """For each probe its decision on every labelled text [text known]; nan elsewhere."""
     streams, known = (
         [texts.averaged(of).double().numpy() for texts in (train, held)]
-        for of in (lambda x: x, lambda x: made.known_active(x).written(made.vectors))
+        for of in (lambda x: x, lambda x: made.known_reader(x).written(made.vectors))
     )
     rest = [stream - part for stream, part in zip(streams, known, strict=True)]
     labels = [train.labels, held.labels]

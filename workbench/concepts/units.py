@@ -61,5 +61,5 @@ def _means(values: Float[Tensor, "text width"], labels: np.ndarray, label: int) 
 
 
 def _dense(made: Bottleneck, x: Tensor) -> Float[Tensor, "token known"]:
-    active = made.known_active(x)
+    active = made.known_reader(x)
     return torch.zeros(len(x), len(made.names)).scatter(1, active.concepts, active.values)

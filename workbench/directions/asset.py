@@ -4,7 +4,7 @@ An asset has a digest, knows the model and the prompts that it was made from, an
 all. Each kind has its own key in the file's metadata, by which a file says what it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
@@ -57,6 +57,12 @@ class Watchable(Asset, Protocol):
     """An asset that can be watched while the model talks: one number a token, in natural units."""
 
     def coordinate(self, acts: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch"]: ...
+    @classmethod
+    def coordinates(
+        cls, watched: Sequence[Any], acts: Float[Tensor, "*batch d_model"], /
+    ) -> list[Float[Tensor, "*batch"]]:
+        """Those of several of its kind at one site, so that what they share is computed once."""
+        ...
 
 
 assets: "Registry[type[Any]]" = Registry("asset", "workbench.directions", "workbench.assets")

@@ -5,7 +5,7 @@ The coordinate of an activation h along it, in class gaps from the negative clas
 same in every model, and for a difference in means it is exactly the raw difference.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf, isfinite
@@ -101,6 +101,13 @@ class Direction:
         """Where activations stand along it, in class gaps from the negative class."""
         found: Tensor = (acts.float() @ self.unit.to(acts.device) - self.origin) / self.scale
         return found
+
+    @classmethod
+    def coordinates(
+        cls, directions: "Sequence[Direction]", acts: Float[Tensor, "*batch d_model"]
+    ) -> list[Float[Tensor, "*batch"]]:
+        """Those along several directions at one site."""
+        return [direction.coordinate(acts) for direction in directions]
 
     def check_fits(self, subject: "Subject") -> None:
         """Raise DirectionError where the direction is of another model or width."""

@@ -22,7 +22,7 @@ from workbench.directions.asset import Watchable
 from workbench.errors import RecipeError, UsageError
 from workbench.generation.sampling import Sampling
 from workbench.interventions import Steering
-from workbench.models import Batch, Layout, Subject, needs_whole_rows
+from workbench.models import Batch, Layout, Site, Subject, needs_whole_rows
 
 SHRINK_AT = 0.9  # of the rows still talking, the others leave
 
@@ -31,15 +31,15 @@ SHRINK_AT = 0.9  # of the rows still talking, the others leave
 class Step:
     """One step: for each of `rows`, which still talked, its token, and the logits [row vocab] it was chosen from.
 
-    `followed` are the logits of the rows that follow these, in their order, where there are any. `watched` holds the
-    coordinate of each watched direction or concept at the position that the token was chosen from.
+    `followed` are the logits of the rows that follow these, in their order, where there are any. `watched` holds, for
+    each of these rows, the coordinates of what is watched at the position that the token was chosen from.
     """
 
     rows: tuple[int, ...]
     tokens: tuple[int, ...]
     logits: Float[Tensor, "row vocab"]
     followed: Float[Tensor, "row vocab"] | None
-    watched: Mapping[str, Float[Tensor, " row"]]
+    watched: Sequence[Mapping[str, float]]
 
 
 @dataclass
@@ -102,7 +102,7 @@ class Session:
         own, theirs = [place[row] for row in before], self._followers(before, place)
         step = Step(
             tuple(before), tuple(token_of[row] for row in before), logits[own], logits[theirs] if theirs else None,
-            {name: values[own] for name, values in watched.items()},
+            [dict(zip(self.watch, watched[place], strict=True)) for place in own],
         )  # fmt: skip
         self._shrink()
         return step
@@ -111,17 +111,18 @@ class Session:
         followers = {leader: row for row, leader in self.follows.items()}
         return [place[followers[row]] for row in rows if row in followers]
 
-    def _read(self) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits [pass vocab] after the text so far, and what was watched, one value a row of the pass."""
+    def _read(self) -> tuple[Tensor, list[list[float]]]:
+        """Logits [pass vocab] after the text so far, and what was watched [pass watched]."""
         first, of = self._same() if self.cached and not self._produced else (None, None)
         self.steering.order = self._rows if first is None else [self._rows[index] for index in first]
         with self.steering.applied(), self._watching() as watched:
             logits = self._passed(first)
         self.steering.order = self._rows
+        values = torch.stack([watched[name] for name in self.watch], dim=1) if self.watch else logits[:, :0]
         if of is None:
-            return logits, watched
+            return logits, values.tolist()
         self._cache.batch_select_indices(of)
-        return logits[of], {name: values[of] for name, values in watched.items()}
+        return logits[of], values[of].tolist()
 
     def _passed(self, first: list[int] | None) -> Tensor:
         attention, lengths = self._attention, self.batch.prompt_lengths
@@ -184,12 +185,15 @@ class Session:
         """Read the watched coordinates at the last position, after any edit."""
         found: dict[str, Tensor] = {}
 
-        def reader(name: str, asset: Watchable) -> Callable[..., None]:
+        def reader(kind: type[Any], names: Sequence[str]) -> Callable[..., None]:
             def read(acts: Tensor, hook: object) -> None:
-                found[name] = asset.coordinate(acts.flatten(2)[:, -1])  # some architectures keep the heads apart
+                last = acts.flatten(2)[:, -1]  # some architectures keep the heads apart
+                found.update(zip(names, kind.coordinates([self.watch[name] for name in names], last), strict=True))
 
             return read
 
-        hooks = [(asset.site, reader(name, asset)) for name, asset in self.watch.items()]
-        with self.subject.hooked(hooks):
+        alike: dict[tuple[Site, type[Watchable]], list[str]] = {}
+        for name, asset in self.watch.items():
+            alike.setdefault((asset.site, type(asset)), []).append(name)
+        with self.subject.hooked([(site, reader(kind, names)) for (site, kind), names in alike.items()]):
             yield found

@@ -230,7 +230,7 @@ class Stream(Iterator[Token]):
                 text=self._piece(row, whole=ends or self._steps == self.max_new_tokens),
                 logprob=float(logprobs[place, token]),
                 entropy=float(entropies[place]),
-                watched={name: float(values[place]) for name, values in step.watched.items()},
+                watched=step.watched[place],
                 kl=None if divergences is None else divergences[place],
                 ends=ends,
             )

@@ -4,10 +4,14 @@
 
 1. A reader that the bottleneck knows nothing of: for every concept a logistic regression on another model's mean
    activations over the concept set's training texts. It reads the replies.
-2. Rival: the difference in means of the same training texts' activations at the same site, added (`Add`).
+2. Rival: the difference in means of the same training texts' activations at the same site, added (`Add`): those that
+   show the concept less all others.
 3. Concepts are drawn at random. On half of the neutral requests each method's strength is chosen: the largest rise of
-   the concept among those within a budget of KL (nats a token, on the plain replies); the other half is reported.
+   the concept where at most one reply in eight is broken. The concept's edit may cost no more KL (nats a token, on the
+   plain replies) than the rival does at its choice. The other half of the requests is reported.
 4. Of each: the rise of the concept's probability, the mean change of all other concepts' (in size), KL and repetition.
+
+The site, the range of strengths and the rival's other texts were chosen with six other concepts (see the log).
 """
 
 import sys
@@ -35,8 +39,8 @@ from workbench.prompts import Prompts
 from workbench.runs import reporting, rich_reporter, track, write_json
 from workbench.statistics import mean_score, paired_difference
 
-CONCEPTS, SEED, TOKENS, BUDGET = 12, 0, 32, 1.0
-STRENGTHS = (2.0, 4.0, 8.0)
+CONCEPTS, SEED, TOKENS, MOST_BROKEN = 12, 0, 32, 1 / 8
+STRENGTHS = (2.0, 3.0, 4.0, 6.0, 8.0)
 CHOOSING, REPORTED = slice(0, 8), slice(8, 16)
 REQUESTS = (
     "Describe a quiet morning in a small town.", "Write a few lines about a chair.",
@@ -133,13 +137,14 @@ class Asked:
         self.means = torch.stack([acts.acts[acts.rows(text)].float().mean(dim=0) for text in range(len(acts))])
 
     def both(self, concept: int) -> Iterator[Row]:
-        """Both methods, each at the strength that the first half of the requests chooses."""
-        handle = self.made.concept(self.made.names[concept])
-        edits = {"amplify-concept": lambda s: AmplifyConcept(handle, s), "add": lambda s: Add(self._plain(concept), s)}
+        """Both methods, each at the strength that the first half of the requests chooses; the rival sets the budget."""
+        handle, budget = self.made.concept(self.made.names[concept]), float("inf")
+        edits = {"add": lambda s: Add(self._plain(concept), s), "amplify-concept": lambda s: AmplifyConcept(handle, s)}
         for method, edit in edits.items():
             tried = {s: self._under(concept, edit(s).at(self.made.site), CHOOSING) for s in STRENGTHS}
-            within = [s for s, found in tried.items() if found["kl"] <= BUDGET] or [min(tried)]
-            best = max(within, key=lambda s: tried[s]["rise"])
+            sound = [s for s, found in tried.items() if found["kl"] <= budget and found["broken"] <= MOST_BROKEN]
+            best = max(sound or [min(tried)], key=lambda s: tried[s]["rise"])
+            budget = tried[best]["kl"]
             found = self._under(concept, edit(best).at(self.made.site), REPORTED)
             yield Row(self.made.names[concept], method, best, **found)
 
@@ -160,8 +165,8 @@ class Asked:
 
     def _plain(self, concept: int) -> Direction:
         """The difference in means of the same training texts."""
-        labels = self.train.labels[:, concept]
-        shown, other = (self.means[torch.from_numpy(labels == value)] for value in (1, 0))
+        labels = torch.from_numpy(self.train.labels[:, concept]) == 1
+        shown, other = self.means[labels], self.means[~labels]
         return Direction.from_raw(
             shown.mean(dim=0) - other.mean(dim=0), other.mean(dim=0), site=self.made.site, position=None,
             method="difference in means", model_name=self.made.model_name, model_digest=self.made.model_digest,
@@ -186,7 +191,7 @@ def _said(rows: Sequence[Row], reader: Reader) -> Iterator[str]:
         )
         yield f"{method}: rise {rise.value:.2f} [{rise.low:.2f}, {rise.high:.2f}], {share:.0%} by 0.4; {rest}"
     values = [[row.rise for row in its] for its in by.values()]
-    yield repr(paired_difference("rise, amplify-concept less add", values[1], values[0], "mean"))
+    yield repr(paired_difference("rise, amplify-concept less add", values[0], values[1], "mean"))
 
 
 if __name__ == "__main__":

@@ -92,6 +92,19 @@ def test_training_texts_are_named(run: Run, model: Path, trained: Path, concept_
     assert len(json.loads(text)["texts"]) == 3
 
 
+def test_discovered_concepts_are_named_by_texts(run: Run, model: Path, trained: Path, concept_folder: Path) -> None:
+    call = ("concepts", "discovered", model, "--bottleneck", trained, "--concepts", concept_folder, *OPTIONS[2:])
+    status, text, err = run(*call)
+    assert status == 0, err
+    found = json.loads(text)["discovered"]
+    assert sorted(each["number"] for each in found) == list(range(16))
+    assert [each["share"] for each in found] == sorted((each["share"] for each in found), reverse=True)
+    assert all(each["texts"] for each in found if each["share"] > 0)
+    status, text, err = run(*call, "--words", "rain")
+    assert status == 0, err
+    assert "rain" in json.loads(text)["found"]
+
+
 def test_a_search_finds_by_words(run: Run) -> None:
     status, text, err = run("concepts", "search", "a recipe for soup with garlic", "--json")
     assert status == 0, err

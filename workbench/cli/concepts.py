@@ -1,4 +1,4 @@
-"""workbench concepts train | explain | steer | data | search | label"""
+"""workbench concepts train | explain | steer | data | discovered | search | label"""
 
 from collections.abc import Mapping
 from json import dumps
@@ -141,6 +141,33 @@ def data(
     title = f"Training texts that informed {concept} most"
     lines = [[f"{row['gradient']:.3g}", f"{row['activation']:.2f}", str(row["text"])] for row in rows]
     show({"concept": concept, "texts": rows}, json, table(title, ("by gradient", "by activation", "text"), lines))
+
+
+@app.command("discovered")
+def discovered(
+    model: o.Model,
+    bottleneck: Trained,
+    concepts: Set = None,
+    words: Annotated[
+        str | None, typer.Option(help="Show those that fit these words, known concepts among them.")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Concepts to show.")] = 20,
+    dtype: o.Dtype = None,
+    device: o.Device = None,
+    json: o.Json = False,
+) -> None:
+    """Name the discovered concepts by the tokens and texts where each is most active, and by the words it writes."""
+    with watching():
+        from workbench.concepts import discovered_in, search_concepts
+
+        made, chosen = _made(bottleneck), _set(concepts)
+        found = discovered_in(o.open_subject(model, dtype, device), made, chosen)
+        fits = search_concepts(words, chosen, found, n) if words else []
+    rows = [vars(each) | {"name": each.name} for each in found]
+    lines = [[f"#{d.number} {d.name}", f"{d.share:.1%}", ", ".join(d.read), (d.texts or ("",))[0][:60]] for d in found]
+    shown = table("Discovered concepts", ("writes", "active at", "most at", "in"), lines[:n])
+    close = table(f"Concepts that fit {words!r}", ("concept", "cosine"), [[name, f"{fit:.2f}"] for name, fit in fits])
+    show({"discovered": rows, "found": dict(fits)}, json, close if words else shown)
 
 
 @app.command("search")

@@ -8,7 +8,7 @@ from workbench.concepts.handle import ConceptHandle
 from workbench.concepts.informing import Informed, informed_by, informed_replies
 from workbench.concepts.labelling import asked_labels, asked_odds, feature_labels
 from workbench.concepts.labels import Concept, ConceptSet, builtin_concepts, load_concepts
-from workbench.concepts.naming import Discovered, name_discovered, search_concepts
+from workbench.concepts.naming import Discovered, discovered_in, name_discovered, search_concepts
 from workbench.concepts.recording import record_bottleneck, rederive_bottleneck
 from workbench.concepts.settings import ConceptSettings
 from workbench.concepts.training import train_bottleneck
@@ -32,6 +32,7 @@ __all__ = [
     "asked_odds",
     "attribute",
     "builtin_concepts",
+    "discovered_in",
     "explain",
     "feature_labels",
     "informed_by",

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from workbench.concepts.active import Active, scale_of, top_logits
+from workbench.concepts.active import scale_of
 from workbench.concepts.bottleneck import Bottleneck
 from workbench.concepts.corpus import Corpus
 from workbench.concepts.labels import ConceptSet
+from workbench.concepts.taught import taught
 from workbench.models import Head, Subject
 
 _AT_ONCE = 4096  # tokens
@@ -33,6 +34,13 @@ class Discovered:
     def name(self) -> str:
         """Its most written words, as a name."""
         return " / ".join(self.words[:3]) or f"discovered {self.number}"
+
+
+def discovered_in(subject: Subject, made: Bottleneck, concepts: ConceptSet) -> list[Discovered]:
+    """Every discovered concept, named by the training texts of a concept set."""
+    made.check_fits(subject)
+    train = taught(subject, concepts, "train", made.site)
+    return name_discovered(subject, made, train.corpus, concepts.part("train").texts)
 
 
 def name_discovered(
@@ -57,8 +65,7 @@ def _most_active(made: Bottleneck, corpus: Corpus, n: int) -> tuple[torch.Tensor
     counts = torch.zeros(m, dtype=torch.long)
     for start in range(0, len(corpus.acts), _AT_ONCE):
         wide = corpus.acts[start : start + _AT_ONCE].float()
-        top = top_logits(wide / scale_of(wide), made.encoder, made.encoder_bias, made.k_discovered)
-        active = Active(top.values.relu(), top.concepts)
+        active = made.discovered_reader(wide / scale_of(wide))
         dense = torch.zeros(len(wide), m).scatter(1, active.concepts, active.values)
         counts += (dense > 0).sum(dim=0)
         here = dense.T.topk(min(n, len(wide)), dim=1)

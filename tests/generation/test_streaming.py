@@ -289,3 +289,25 @@ def test_steering_rows_of_a_batch_out_of_order_is_the_same_to_the_bit(llama: Sub
         backward = llama.logits(llama.batch(rows[::-1]))
     assert same_bits(forward[0], backward[1])
     assert same_bits(forward[1], backward[0])
+
+
+def test_one_reply_is_stopped_and_the_others_say_what_they_would_have_said(tiny: Subject) -> None:
+    whole = [reply.tokens for reply in generate(tiny, PROMPTS, max_new_tokens=8)]
+    with stream(tiny, PROMPTS, max_new_tokens=8) as said:
+        for token in said:
+            assert token.row != 1 or token.index <= 2
+            if (token.row, token.index) == (1, 2):
+                said.stop(1)
+                said.stop(1)
+    replies = said.replies()
+    assert [reply.tokens for reply in replies] == [whole[0], whole[1][:2], whole[2]]
+    assert not replies[1].finished
+
+
+def test_a_stream_whose_replies_are_all_stopped_is_over(llama: Subject) -> None:
+    with stream(llama, PROMPTS, max_new_tokens=8) as said:
+        for token in said:
+            said.stop(token.row)
+    assert [reply.tokens for reply in said.replies()] == [(), (), ()]
+    with pytest.raises(UsageError, match="There is no row 3"):
+        said.stop(3)

@@ -55,6 +55,7 @@ class Session:
     follows: Mapping[int, int] = field(default_factory=dict)
     watch: Mapping[str, Watchable] = field(default_factory=dict)
     said: list[list[int]] = field(init=False)
+    stopped: set[int] = field(default_factory=set)  # rows that were ended from outside
     _rows: list[int] = field(init=False)  # which row of the request each row of the pass is
     _attention: Tensor = field(init=False)
     _produced: list[Tensor] = field(default_factory=list)
@@ -77,12 +78,15 @@ class Session:
 
     @property
     def talking(self) -> list[int]:
-        """The rows that lead and have not ended."""
-        return [row for row in range(len(self.said)) if row not in self.follows and not self.ended(row)]
+        """The rows that lead and have neither ended nor been stopped."""
+        return [row for row in range(len(self.said)) if row not in self.follows and not self._silent(row)]
 
     def ended(self, row: int) -> bool:
         """Whether the model ended the row's reply."""
         return bool(self.said[row]) and self.said[row][-1] in self.subject.end_tokens
+
+    def _silent(self, row: int) -> bool:
+        return row in self.stopped or self.ended(row)
 
     def step(self) -> Step:
         """Choose one more token for every row that talks."""
@@ -166,8 +170,8 @@ class Session:
         self._attention = torch.cat([self._attention, torch.ones_like(self._attention[:, :1])], dim=1)
 
     def _shrink(self) -> None:
-        """Let rows that have ended leave, where there are enough of them."""
-        ended = [self.ended(self.follows.get(row, row)) for row in self._rows]
+        """Let rows that talk no more leave, where there are enough of them."""
+        ended = [self._silent(self.follows.get(row, row)) for row in self._rows]
         kept = [index for index, gone in enumerate(ended) if not gone]
         if not kept or len(kept) > SHRINK_AT * len(self._rows):
             return

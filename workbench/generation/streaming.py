@@ -151,6 +151,16 @@ class Stream(Iterator[Token]):
         with self._asking:
             self._asked.append((recipe, row))
 
+    def stop(self, row: int) -> None:
+        """End one row's reply before its last token, which is taken back; the others talk on."""
+        self._require(row)
+        if row in self.session.stopped or self.session.ended(row):
+            return
+        self.session.stopped.add(row)
+        self._waiting = [token for token in self._waiting if token.row != row]
+        if self.session.said[row]:
+            self._unsay([row])
+
     def cancel(self) -> None:
         """End the stream: a pass that runs is its last, and its tokens are not said."""
         self._cancelled.set()

@@ -38,7 +38,7 @@ def leanings_figure(series: Mapping[str, Mapping[str, Sequence[Score]]], cosines
     )  # fmt: skip
     styled(figure, "", "leaning to the harmful side, 95 % interval")
     figure.update_xaxes(title="layer", row=2, col=1)
-    figure.update_yaxes(title="cosine", range=[-0.3, 1.05], row=2, col=1)
+    figure.update_yaxes(title="cosine", range=[-0.5, 1.05], row=2, col=1)
     figure.update_layout(height=640, legend={"y": 1.1})
     return figure
 

@@ -96,3 +96,10 @@ def test_a_reply_is_explained_under_its_own_recipe(llama: Subject, tokens: str) 
             assert float(found.attribution.logit[token]) > 0
         for figure in (found.plot(3), found.plot_shares(), found.plot_token(0)):
             assert figure.to_json()
+
+
+def test_a_figure_says_where_its_parts_are_of_first_order(llama: Subject) -> None:
+    for site, exact in ((Site(llama.n_layers - 1, "resid_post"), True), (Site(0, "resid_post"), False)):
+        (found, *_) = explain(llama, a_bottleneck(llama, site), PROMPTS, max_new_tokens=3)
+        for figure in (found.plot(3), found.plot_shares(), found.plot_token(0)):
+            assert ("first order" in figure.to_json()) is not exact

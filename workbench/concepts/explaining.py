@@ -63,19 +63,19 @@ class Explanation:
 
         names = [name for name, _ in self.top_concepts(n)]
         rows = [self.attribution.names.index(name) for name in names]
-        return concept_map_figure(self.tokens, names, self.attribution.known[:, rows].T.numpy())
+        return concept_map_figure(self.tokens, names, self.attribution.known[:, rows].T.numpy(), self.attribution.exact)
 
     def plot_shares(self) -> Any:
         """The shares of known, discovered and residual of each token."""
         from workbench.plots.concepts import shares_figure
 
-        return shares_figure(self.tokens, np.asarray(self.attribution.shares))
+        return shares_figure(self.tokens, np.asarray(self.attribution.shares), self.attribution.exact)
 
     def plot_token(self, token: int) -> Any:
         """How one token's logit comes about."""
         from workbench.plots.concepts import waterfall_figure
 
-        return waterfall_figure(self.waterfall(token), self.tokens[token])
+        return waterfall_figure(self.waterfall(token), self.tokens[token], self.attribution.exact)
 
 
 def explain(

@@ -1,4 +1,7 @@
-"""What a concept bottleneck shows: shares of each token, concepts by token, and how one logit comes about."""
+"""What a concept bottleneck shows: shares of each token, concepts by token, and how one logit comes about.
+
+Where the parts are `exact` their sum is the logit; elsewhere they are of first order, and the figure says so.
+"""
 
 from collections.abc import Sequence
 
@@ -10,7 +13,7 @@ from workbench.plots.style import COLOURS, MUTED, styled
 _PARTS = ("known", "discovered", "residual")
 
 
-def shares_figure(tokens: Sequence[str], shares: np.ndarray) -> go.Figure:
+def shares_figure(tokens: Sequence[str], shares: np.ndarray, exact: bool = True) -> go.Figure:
     """Stacked bars: of each token's logit, the shares [token part] of known, discovered and residual."""
     figure = go.Figure()
     for name, colour, values in zip(_PARTS, (*COLOURS[:2], MUTED), shares.T, strict=True):
@@ -18,17 +21,20 @@ def shares_figure(tokens: Sequence[str], shares: np.ndarray) -> go.Figure:
     figure.update_layout(barmode="stack", bargap=0.1)
     figure.update_xaxes(tickvals=list(range(len(tokens))), ticktext=_shown(tokens), tickangle=-60)
     figure.update_yaxes(range=[0, 100])
-    return styled(figure, "", "Share of the logit, in %")
+    return styled(figure, "", f"Share of the {_what(exact)}, in %")
 
 
-def concept_map_figure(tokens: Sequence[str], names: Sequence[str], values: np.ndarray) -> go.Figure:
+def concept_map_figure(
+    tokens: Sequence[str], names: Sequence[str], values: np.ndarray, exact: bool = True
+) -> go.Figure:
     """A map of what [concept token] adds to each token's logit, zero in white."""
     most = float(np.abs(values).max()) or 1.0
     figure = go.Figure(
         go.Heatmap(
             z=values, x=list(range(len(tokens))), y=list(names), zmin=-most, zmax=most, zmid=0,
             colorscale=[[0, COLOURS[0]], [0.5, "#FFFFFF"], [1, COLOURS[1]]],
-            colorbar={"title": {"text": "logits"}}, customdata=[_shown(tokens)] * len(names),
+            colorbar={"title": {"text": "logits" if exact else "logits,<br>first order"}},
+            customdata=[_shown(tokens)] * len(names),
             hovertemplate="%{customdata}: %{y} %{z:.2f}<extra></extra>",
         )
     )  # fmt: skip
@@ -38,12 +44,13 @@ def concept_map_figure(tokens: Sequence[str], names: Sequence[str], values: np.n
     return styled(figure, "", "")
 
 
-def waterfall_figure(parts: Sequence[tuple[str, float]], token: str) -> go.Figure:
+def waterfall_figure(parts: Sequence[tuple[str, float]], token: str, exact: bool = True) -> go.Figure:
     """The parts of one token's centred logit, one after the other, and their sum."""
     names = [name for name, _ in parts]
     figure = go.Figure(
         go.Waterfall(
-            orientation="h", measure=["relative"] * len(parts) + ["total"], y=[*names, "logit"],
+            orientation="h", measure=["relative"] * len(parts) + ["total"],
+            y=[*names, "logit" if exact else "sum of the parts"],
             x=[*(value for _, value in parts), 0.0], text=[*(f"{value:+.2f}" for _, value in parts), ""],
             increasing={"marker": {"color": COLOURS[1]}}, decreasing={"marker": {"color": COLOURS[0]}},
             totals={"marker": {"color": MUTED}}, textposition="outside", cliponaxis=False,
@@ -51,7 +58,12 @@ def waterfall_figure(parts: Sequence[tuple[str, float]], token: str) -> go.Figur
     )  # fmt: skip
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(height=160 + 30 * len(parts), showlegend=False)
-    return styled(figure, f"Logit of {token!r}, less the vocabulary's mean", "")
+    (shown,) = _shown([token])
+    return styled(figure, f"Parts of the {_what(exact)} of ‘{shown}’, less the vocabulary's mean", "")
+
+
+def _what(exact: bool) -> str:
+    return "logit" if exact else "logit (first order)"
 
 
 def _shown(tokens: Sequence[str]) -> list[str]:

@@ -22,6 +22,7 @@ from workbench.cli import (
     export,
     find,
     generate,
+    geometry,
     import_,
     judge,
     minimise,
@@ -53,6 +54,7 @@ app.command("sweep")(sweep.command)
 app.command("audit-weights")(audit_weights.command)
 app.command("card")(card.command)
 app.command("cone")(cone.command)
+app.command("geometry")(geometry.command)
 app.command("bench")(bench.command)
 app.add_typer(concepts.app)
 app.add_typer(runs.app, name="runs")

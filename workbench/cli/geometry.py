@@ -1,0 +1,73 @@
+"""workbench geometry"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from workbench.cli import options as o
+from workbench.cli.display import interval, show, table, watching
+
+Folder = Annotated[Path | None, typer.Option("--out", help="A folder for the table and both figures.")]
+_COLUMNS = ("norm of the difference", "cosine with the layer before", "silhouette", "Fisher ratio", "TwoNN dimension")
+
+
+def command(
+    model: o.Model,
+    harmful: Annotated[str, typer.Option(help="Prompts that show the behaviour: a set or a file.")] = "harmful:train",
+    harmless: Annotated[str, typer.Option(help="Prompts that do not: a set or a file.")] = "harmless:train",
+    n: Annotated[int, typer.Option(min=8, help="Prompts of each side.")] = 128,
+    position: Annotated[int, typer.Option(max=-1, help="Which token, from the end of the prompt.")] = -1,
+    batch_size: o.BatchSize = 32,
+    seed: o.Seed = 0,
+    dtype: o.Dtype = None,
+    device: o.Device = None,
+    out: Folder = None,
+    json: o.Json = False,
+) -> None:
+    """How far apart two sets of prompts lie in every layer, beside the same with shuffled labels."""
+    with watching():
+        from probes.geometry import geometry_of, projection_of
+        from probes.geometry.table import capture_classes
+        from workbench.prompts import ContrastPairs
+
+        whole = o.read_sides(harmful, harmless)
+        pairs = ContrastPairs(whole.positive.sample(n, seed), whole.negative.sample(n, seed))
+        subject = o.open_subject(model, dtype, device)
+        acts, positive = capture_classes(subject, pairs, position=position, batch_size=batch_size)
+        found = geometry_of(acts, positive, position=position, seed=seed)
+        results: dict[str, Any] = {
+            "model": subject.identity, "position": position, "n": list(found.n), "seed": seed,
+            "prompts": pairs.digest, "rows": found.rows(),
+        }  # fmt: skip
+        if out is not None:
+            texts = tuple(prompt.text for side in (pairs.positive, pairs.negative) for prompt in side)
+            planes = projection_of(acts, positive, texts, position=position)
+            results["files"] = _written(out, results, {"geometry": found.plot(), "planes": planes.plot()})
+    show(results, json, *geometry_tables(results), *(f"Written: {file}" for file in results.get("files", [])))
+
+
+def _written(out: Path, results: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]:
+    from workbench.runs import write_figure, write_json
+
+    write_json(out / "geometry.json", results)
+    for name, figure in figures.items():
+        write_figure(out / f"{name}.html", figure)
+    return [str(out / "geometry.json"), *(str(out / f"{name}.html") for name in figures)]
+
+
+def geometry_tables(results: Mapping[str, Any]) -> list[Any]:
+    """A row for each layer; in brackets the interval, behind the bar the mean of shuffled labels."""
+    cells = {(row["layer"], row["measure"]): row for row in results["rows"]}
+    layers = sorted({layer for layer, _ in cells})
+    rows = [[str(layer), *(_cell(cells.get((layer, name))) for name in _COLUMNS)] for layer in layers]
+    one, other = results["n"]
+    title = f"Token {results['position']}, n={one} and {other}; value [95 %] | shuffled labels"
+    return [table(title, ("layer", *_COLUMNS), rows)]
+
+
+def _cell(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    return interval(row) + ("" if row["shuffled"] is None else f" | {row['shuffled']:.3f}")

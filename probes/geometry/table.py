@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float64
-from sklearn.metrics import pairwise_distances
 
 from probes.geometry import measures
 from workbench.activations import Activations, capture
@@ -161,7 +160,7 @@ def check_classes(positive: _Classes, least: int) -> None:
 def _layer(
     points: _Points, positive: _Classes, halves: Sequence[np.ndarray], before: _Points | None
 ) -> dict[str, Score]:
-    distances = pairwise_distances(points)
+    distances = measures.distances_between(points)
     whole = _measured(points, positive, distances, before)
     drawn = [
         _measured(points[rows], positive[rows], distances[np.ix_(rows, rows)], None if before is None else before[rows])
@@ -194,7 +193,7 @@ def _measured(
 
 
 def _shuffled(points: _Points, shuffles: Sequence[_Classes]) -> dict[str, Score]:
-    distances = pairwise_distances(points)
+    distances = measures.distances_between(points)
     found = {}
     for name, measure in _APART.items():
         values = [measure(points, labels, distances) for labels in shuffles]

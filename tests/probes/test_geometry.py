@@ -103,12 +103,14 @@ def test_the_dimension_of_a_planted_manifold_is_found(dimension: int) -> None:
     assert measures.two_nn(pairwise_distances(points)) == pytest.approx(dimension, rel=0.15)
 
 
-def test_points_that_coincide_count_once() -> None:
-    points = np.random.default_rng(0).normal(size=(60, 3))
-    twice = np.concatenate([points, points[:20]])
-    # Differences taken one by one, so that a copy lies at 0 and not at a rounding error.
-    distances = [np.linalg.norm(all_[:, None] - all_[None], axis=2) for all_ in (points, twice)]
-    assert measures.two_nn(distances[0]) == measures.two_nn(distances[1])
+def test_prompts_that_are_given_twice_do_not_change_the_dimension() -> None:
+    """Also where one component is massive, as in the stream, and a copy could lie a rounding error away."""
+    values = clouds(6.0).values
+    values[..., 2] += 500.0
+    twice = torch.cat([values[:N], values[:30], values[N:], values[N : N + 30]])
+    tables = [geometry_of(held(each), np.arange(len(each)) < len(each) // 2) for each in (values, twice)]
+    for once, again in zip(*(table.scores for table in tables), strict=True):
+        assert again["TwoNN dimension"].value == pytest.approx(once["TwoNN dimension"].value, rel=1e-9)
 
 
 def test_the_participation_ratio_counts_the_directions_that_share_the_variance() -> None:
@@ -138,6 +140,9 @@ def test_a_median_that_is_one_of_the_points_is_found() -> None:
     assert np.allclose(measures.geometric_median(cross), 0)
     corner = np.array([[0.0, 0.0], [0, 0], [0, 0], [5, 1], [3, 4]])
     assert np.allclose(measures.geometric_median(corner), 0, atol=1e-6)
+    # The mean, where the steps begin, is the median too, and the others pull unevenly, by less than three points hold.
+    uneven = np.array([[0.0], [0], [0], [-3], [1], [1], [1]])
+    assert np.array_equal(measures.geometric_median(uneven), [0.0])
 
 
 def test_alignment_removes_a_planted_rotation_and_keeps_distances() -> None:

@@ -27,6 +27,7 @@ from workbench.cli import (
     judge,
     minimise,
     models,
+    patch,
     runs,
     sweep,
 )
@@ -55,6 +56,7 @@ app.command("audit-weights")(audit_weights.command)
 app.command("card")(card.command)
 app.command("cone")(cone.command)
 app.command("geometry")(geometry.command)
+app.command("patch")(patch.command)
 app.command("bench")(bench.command)
 app.add_typer(concepts.app)
 app.add_typer(runs.app, name="runs")

@@ -5,7 +5,8 @@
     │   ├── PromptError           prompt sets and conversations
     │   ├── DirectionError        directions and readouts
     │   ├── RecipeError           edits, placements and recipes
-    │   └── ConceptError          concept sets and bottlenecks
+    │   ├── ConceptError          concept sets and bottlenecks
+    │   └── ProbeError            what a probe cannot be fitted to
     ├── ModelError                weights, templates, devices
     ├── CaptureError              activations
     ├── SearchError               no direction could be chosen, or nothing was left to choose from
@@ -54,6 +55,10 @@ class RecipeError(UsageError):
 
 class ConceptError(UsageError):
     """A concept set cannot be learned from, or a bottleneck belongs to another model."""
+
+
+class ProbeError(UsageError):
+    """A probe cannot be fitted to these activations."""
 
 
 class ModelError(WorkbenchError):

@@ -28,6 +28,7 @@ from workbench.cli import (
     minimise,
     models,
     patch,
+    probe,
     runs,
     sweep,
 )
@@ -59,6 +60,7 @@ app.command("geometry")(geometry.command)
 app.command("patch")(patch.command)
 app.command("bench")(bench.command)
 app.add_typer(concepts.app)
+app.add_typer(probe.app)
 app.add_typer(runs.app, name="runs")
 
 

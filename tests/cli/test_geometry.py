@@ -19,6 +19,21 @@ def test_geometry_writes_its_table_and_figures(run: Run, model: Path, tmp_path: 
     assert "n=10 and 10" in run(*options)[1]
 
 
+def test_geometry_names_a_directions_tokens_and_lays_planes_by_another_method(
+    run: Run, model: Path, direction: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "shape"
+    options = ("--plane", "umap", "--direction", direction, "--out", out, "--json")
+    status, printed, err = run("geometry", model, "--n", 10, "--dtype", "float32", *options)
+    results = json.loads(printed)
+    assert status == 0, err
+    assert [row["matrix"] for row in results["tokens"]] == ["embedding"] * 20 + ["unembedding"] * 20
+    assert (out / "tokens.html").is_file()
+    assert "umap, layer 0" in (out / "planes.html").read_text()
+    status, _, err = run("geometry", model, "--n", 10, "--dtype", "float32", "--plane", "magic", "--out", out)
+    assert (status, "There is no plane called 'magic'; there are: pacmap, pca, umap" in err) == (2, True)
+
+
 def test_geometry_says_what_is_wrong_in_one_sentence(run: Run, model: Path, tmp_path: Path) -> None:
     few = tmp_path / "few.txt"
     few.write_text("One request.\nAnother request.\n")

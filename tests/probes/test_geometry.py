@@ -6,11 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import pdist, squareform
 from scipy.stats import special_ortho_group
 from sklearn.metrics import pairwise_distances, silhouette_score
 
 from probes.geometry import GeometryTable, geometry, geometry_of, measures, project, projection_of, vocabulary_of
+from probes.geometry.plane import faith, planes
 from probes.geometry.projection import aligned
 from tests.conftest import random_direction
 from workbench.activations import Activations
@@ -161,23 +162,40 @@ def test_planes_do_not_flip_from_layer_to_layer() -> None:
     found = projection_of(held(values), POSITIVE, ("a",) * (2 * N))
     assert np.allclose(found.points, found.points[:1], atol=1e-4)
     share = np.linalg.svd(values[:, 0, 0].numpy() - values[:, 0, 0].numpy().mean(0), compute_uv=False) ** 2
-    assert found.explained[0] == pytest.approx(share[:2] / share.sum(), rel=1e-4)
+    assert found.held is not None
+    assert found.held[0] == pytest.approx(share[:2].sum() / share.sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", list(planes))
+def test_every_plane_keeps_planted_clouds_apart_and_says_how_faithful_it_is(name: str) -> None:
+    acts = held(clouds(12.0).values[:, :, :1])
+    one, other = (projection_of(acts, POSITIVE, ("a",) * (2 * N), method=name) for _ in range(2))
+    assert np.array_equal(one.points, other.points)
+    gaps = squareform(pdist(one.points[0]))
+    np.fill_diagonal(gaps, np.inf)
+    assert (POSITIVE[gaps.argmin(axis=1)] == POSITIVE).mean() > 0.95
+    plane = one.points[0]
+    drawn = np.random.default_rng(0).permutation(plane)
+    points = acts.at(acts.sites[0], -1).double().numpy()
+    assert faith(points, drawn) < 0.6 < one.faith[0] <= 1.0
+    assert (one.held is not None) == (name == "pca")
+    assert one.method == name
 
 
 def test_on_a_model_there_are_tables_and_figures_and_the_model_is_as_before(llama: Subject) -> None:
     batch = llama.batch([[1, 2, 3, 4]])
     before = llama.logits(batch)
-    table, planes = geometry(llama, PAIRS), project(llama, PAIRS)
+    table, laid = geometry(llama, PAIRS), project(llama, PAIRS)
     found = vocabulary_of(llama, random_direction(llama))
     assert torch.equal(llama.logits(batch), before)
     assert not llama.bridge.list_hooks()
     assert len(table.to_pandas()) == llama.n_layers * 10 - 1  # the first layer has none before it
     assert repr(table).startswith(f"GeometryTable({llama.n_layers} layers at position -1, 12 positive and 12 negative")
     assert "shuffled labels (n=24), 95 %" in [trace.name for trace in table.plot().data]
-    figure = planes.plot()
+    figure = laid.plot()
     assert len(figure.frames) == llama.n_layers == len(figure.layout.sliders[0].steps)
     assert figure.data[1].text[0] == "Do the &lt;b&gt;good&lt;/b&gt; thing number 0."
-    assert len(planes.to_pandas()) == llama.n_layers * 24
+    assert len(laid.to_pandas()) == llama.n_layers * 24
     assert len(found.to_pandas()) == 40
 
 

@@ -8,7 +8,7 @@ from workbench.cli import options as o
 from workbench.cli.display import show, table, watching
 
 MAIN = ("search", "capture", "steering", "generation")
-MORE = ("search-whole", "search-french", "concepts")
+MORE = ("search-whole", "search-french", "concepts", "monitor")
 
 
 def command(

@@ -1,6 +1,7 @@
 """The geometry of two classes: measures by layer, and planes that a slider moves through."""
 
 from collections.abc import Mapping, Sequence
+from html import escape
 
 import numpy as np
 import plotly.graph_objects as go
@@ -13,6 +14,7 @@ from workbench.statistics import Score
 _COLUMNS = 2
 _WRAP = 60  # characters of a prompt in a line of the hover text
 _MOST = 240
+_TOKEN = 18  # characters of a token
 
 
 def geometry_figure(
@@ -62,9 +64,31 @@ def _line(
     )  # fmt: skip
 
 
+def tokens_figure(named: Mapping[str, Sequence[tuple[str, float]]], random: Mapping[str, Score]) -> go.Figure:
+    """A panel for each list: the tokens' cosines; grey is what 95 % of random directions reach at most."""
+    figure = make_subplots(rows=-(-len(named) // _COLUMNS), cols=_COLUMNS, subplot_titles=list(named))
+    for number, (name, tokens) in enumerate(named.items()):
+        row, column = (part + 1 for part in divmod(number, _COLUMNS))
+        place, rows = {"row": row, "col": column}, list(range(len(tokens)))
+        labels = [escape(repr(token)[:_TOKEN]) for token, _ in tokens]
+        figure.add_bar(
+            x=[value for _, value in tokens], y=rows, orientation="h", marker={"color": COLOURS[0]}, showlegend=False,
+            customdata=labels, hovertemplate="%{customdata}: %{x:.3f}<extra></extra>", **place,
+        )  # fmt: skip
+        figure.update_yaxes(tickvals=rows, ticktext=labels, autorange="reversed", **place)
+        low, high = random[name].low, random[name].high
+        figure.add_vrect(x0=low, x1=high, fillcolor=MUTED, opacity=0.35, line_width=0, **place)
+    n = next(iter(random.values())).n
+    figure.add_bar(x=[None], y=[None], marker={"color": MUTED}, name=f"extreme of random directions (n={n}), 95 %")
+    styled(figure, "", "")
+    figure.update_xaxes(title="cosine")
+    figure.update_layout(height=640, showlegend=True, legend={"y": 1.1})
+    return figure
+
+
 def planes_figure(
     points: Float64[np.ndarray, "layer example 2"],
-    explained: Float64[np.ndarray, "layer 2"],
+    titles: Sequence[str],
     layers: Sequence[int],
     positive: Bool[np.ndarray, " example"],
     texts: Sequence[str],
@@ -73,15 +97,14 @@ def planes_figure(
     hover = [_wrapped(text) for text in texts]
     frames = []
     for number, layer in enumerate(layers):
-        share = 100 * explained[number].sum()
         reach = 1.08 * float(np.abs(points[number]).max())
         layout = {
-            "title": {"text": f"layer {layer}: the plane holds {share:.0f} % of the variance", "y": 0.97},
+            "title": {"text": titles[number], "y": 0.97},
             "xaxis": {"range": [-reach, reach]}, "yaxis": {"range": [-reach, reach]},
         }  # fmt: skip
         frames.append(go.Frame(name=str(layer), data=_traces(points[number], positive, hover), layout=layout))
     figure = go.Figure(data=frames[0].data, frames=frames)
-    styled(figure, "aligned component 1", "aligned component 2")
+    styled(figure, "aligned axis 1", "aligned axis 2")
     figure.update_layout(frames[0].layout)
     still = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
     steps = [{"label": str(layer), "method": "animate", "args": [[str(layer)], still]} for layer in layers]
@@ -105,7 +128,6 @@ def _traces(plane: np.ndarray, positive: np.ndarray, hover: Sequence[str]) -> li
 
 def _wrapped(text: str) -> str:
     """A prompt as hover text: what Plotly would read as markup is made plain."""
-    from html import escape
     from textwrap import shorten, wrap
 
     return "<br>".join(escape(line) for line in wrap(shorten(text, _MOST, placeholder=" …"), _WRAP))

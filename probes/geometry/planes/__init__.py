@@ -1,0 +1,1 @@
+"""Ways to lay points of many dimensions into a plane. One file, one method."""

@@ -1,0 +1,208 @@
+"""The direction of truth, measured on topics that it has not seen, after Marks and Tegmark 2023 (arXiv:2310.06824).
+
+1. Each statement is put into the model's mouth, and the stream is read after every block at its full stop.
+2. Leave one topic out: folds of the other topics choose the block, a probe (mass-mean unless another method is named)
+   is fitted there to all of them, and reads the topic left out. So neither the place nor the line has seen what it is
+   measured on. AUROC compares statements of one topic alone; the interval draws topics.
+3. Beside it the controls of every probe (shuffled labels, noise, random directions, length, words), and what would
+   speak for likelihood in place of truth: the model's own mean log-probability of a token of the statement.
+4. The probe that is handed back has its block chosen by all topics, and is fitted to all.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float64
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from probes.linear import Examples, Method, Probe, ProbeSettings, fit_probe
+from probes.linear.controls import compared
+from probes.linear.folds import topic_groups
+from probes.linear.method import methods
+from probes.linear.reading import auroc_draws, auroc_score, topic_draws
+from probes.linear.surface import Surface
+from probes.linear.training import measured
+from probes.linear.validation import HeldOut, chosen_candidate, held_out
+from probes.truth.statements import ASKED, Statements
+from workbench.activations import Activations, ActivationStore, capture
+from workbench.directions import Direction
+from workbench.errors import ProbeError
+from workbench.evaluation.continuations import continuation_logprobs
+from workbench.interventions import Recipe
+from workbench.models import Site, Subject, token_rows
+from workbench.models.chat import encode
+from workbench.prompts import Prompt
+from workbench.statistics import Score
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LIKELIHOOD = "log-probability"
+LAST = -1  # the full stop
+
+
+@dataclass(frozen=True)
+class AtAnySite:
+    """The method at each of several sites, whose activations stand side by side: the site is chosen on folds too."""
+
+    method: Method
+    sites: int
+
+    def candidates(self) -> Sequence[Any]:
+        return [
+            make_pipeline(
+                FunctionTransformer(partial(block, place=place, of=self.sites)), *(step for _, step in one.steps)
+            )
+            for place in range(self.sites)
+            for one in self.method.candidates()
+        ]
+
+
+def block(x: Float64[np.ndarray, "n wide"], place: int, of: int) -> Float64[np.ndarray, "n d_model"]:
+    """The columns of one of `of` sites."""
+    width = x.shape[1] // of
+    return x[:, place * width : (place + 1) * width]
+
+
+@dataclass(frozen=True, eq=False)
+class TruthDirection:
+    """The probe of truth, how statements of topics left out are read, and how likely the model finds them.
+
+    `decisions` are in class gaps of each fold's own fitting statements: 0 is their false ones' mean, 1 their true
+    ones'. `chosen` are the blocks that were chosen without each topic.
+    """
+
+    probe: Probe
+    statements: Statements
+    decisions: Float64[np.ndarray, " n"]
+    likelihood: Float64[np.ndarray, " n"]
+    chosen: tuple[Site, ...]
+    said: Score
+    denied: Score
+    paired: Score
+
+    def __repr__(self) -> str:
+        quality = self.probe.quality
+        return (
+            f"TruthDirection({self.probe.method} at {self.probe.site} of {self.probe.model_name}, AUROC "
+            f"{quality.auroc.format('.2f')} n={quality.auroc.n} of {quality.topics} topics left out in turn; "
+            f"likelihood {quality.controls[LIKELIHOOD].value:.2f}, words {quality.controls['words'].value:.2f}, "
+            f"shuffled labels {quality.controls['shuffled labels'].value:.2f})"
+        )
+
+    @property
+    def direction(self) -> Direction:
+        """The line of the probe; strength 1 is the gap between false and true statements along it."""
+        return self.probe.direction()
+
+    @property
+    def scores(self) -> Mapping[str, Score]:
+        """What is read, of all statements and of those that say or deny, and what the controls read."""
+        mine = {"truth direction": self.probe.quality.auroc, "that say": self.said, "that deny": self.denied}
+        return mine | dict(self.probe.quality.controls)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """A row for each statement."""
+        import pandas as pd
+
+        rows = [vars(each) for each in self.statements]
+        return pd.DataFrame(rows).assign(coordinate=self.decisions, log_probability=self.likelihood)
+
+    def to_json(self) -> dict[str, Any]:
+        """The measures, as plain values."""
+        return {
+            "says": repr(self), "site": str(self.probe.site), "chosen": [str(site) for site in self.chosen],
+            "quality": self.probe.quality.model_dump(), "said": self.said.model_dump(),
+            "denied": self.denied.model_dump(), "paired": self.paired.model_dump(),
+        }  # fmt: skip
+
+    def plot(self) -> Any:
+        """What the direction and its controls read."""
+        from workbench.plots.truth import scores_figure
+
+        return scores_figure(self.scores, "AUROC on topics left out", 0.5)
+
+
+def truth_direction(
+    subject: Subject,
+    statements: Statements,
+    *,
+    sites: Sequence[Site] | None = None,
+    method: Method | str = "mass-mean",
+    settings: ProbeSettings | None = None,
+    batch_size: int = 32,
+    store: ActivationStore | None = None,
+) -> TruthDirection:
+    """Find the direction and measure it; `sites` default to the stream after every block.
+
+    Raises ProbeError where there are fewer than three topics.
+    """
+    places = tuple(sites) if sites is not None else after_every_block(subject)
+    acts = capture(subject, statements.said(), sites=places, positions=[LAST], batch_size=batch_size, store=store)
+    surface, likely = Surface.of(subject, statements.plain()), log_probabilities(subject, statements.texts)
+    return fitted_truth(acts, statements, surface, likely, subject.name, method, settings)
+
+
+def after_every_block(subject: Subject) -> tuple[Site, ...]:
+    return tuple(Site(layer, "resid_post") for layer in range(subject.n_layers))
+
+
+def log_probabilities(subject: Subject, texts: Sequence[str]) -> Float64[np.ndarray, " n"]:
+    """The mean log-probability (nats a token) of each text as the reply to `ASKED`."""
+    question = (token_rows(subject, [Prompt(text=ASKED)])[0], [encode(subject, text) for text in texts])
+    return np.array([np.mean(tokens) for tokens in continuation_logprobs(subject, Recipe(), [question])[0]])
+
+
+def fitted_truth(
+    acts: Activations, statements: Statements, surface: Surface, likelihood: Float64[np.ndarray, " n"],
+    model_name: str, method: Method | str = "mass-mean", settings: ProbeSettings | None = None,
+) -> TruthDirection:  # fmt: skip
+    """The same of activations that are there already."""
+    true, plain = statements.true, statements.plain()
+    groups = topic_groups(plain, true)
+    topics = len(set(groups.tolist()))
+    if topics < 3:
+        raise ProbeError(f"Leaving a topic out takes 3 topics at least, and there are {topics}; give more.")
+    how = (settings or ProbeSettings()).model_copy(update={"folds": topics})
+    made = methods[method]() if isinstance(method, str) else method
+    every = AtAnySite(made, len(acts.sites))
+    x = np.concatenate([acts.at(site, LAST).double().numpy() for site in acts.sites], axis=1)
+    seen = frozenset(prompt.digest for prompt in statements.said())
+    examples = Examples(x, true, groups, surface, acts.sites[0], LAST, model_name, acts.model_digest, seen)
+    held = held_out(every.candidates(), x, true, groups, how)
+    quality = measured(examples, held, every, how)
+    draws = topic_draws(groups, how.seed)
+    _, beside, gains = compared(held, {LIKELIHOOD: [(likelihood, true)]}, draws)
+    quality = quality.model_copy(update={"controls": quality.controls | beside, "gains": quality.gains | gains})
+    each = len(every.candidates()) // len(acts.sites)
+    best = acts.sites[chosen_candidate(every.candidates(), x, true, groups, how) // each]
+    at_best = replace(examples, x=acts.at(best, LAST).double().numpy(), site=best)
+    probe = replace(fit_probe(at_best, made, how), quality=quality)
+    said, denied = (_auroc_where(held, statements.denies == denies, draws) for denies in (False, True))
+    return TruthDirection(
+        probe, statements, held.decisions, likelihood, tuple(acts.sites[number // each] for number in held.chosen),
+        said, denied, paired_accuracy(statements, held.decisions),
+    )  # fmt: skip
+
+
+def _auroc_where(held: HeldOut, rows: Bool[np.ndarray, " n"], draws: Float64[np.ndarray, "draw n"]) -> Score:
+    drawn = auroc_draws(held.decisions[rows], held.positive[rows], held.folds[rows], draws[:, rows])
+    return auroc_score("AUROC", drawn, held.positive[rows])
+
+
+def paired_accuracy(statements: Statements, values: Float64[np.ndarray, " n"], seed: int = 0) -> Score:
+    """Of how many pairs the true statement lies above the false one; the interval draws topics."""
+    from probes.linear.reading import score_of
+
+    pairs: dict[str, dict[bool, int]] = {}
+    for row, each in enumerate(statements):
+        pairs.setdefault(each.pair, {})[each.true] = row
+    gaps = np.array([values[both[True]] - values[both[False]] for both in pairs.values()])
+    won = (gaps > 0) + 0.5 * (gaps == 0)
+    topics = np.unique([pair.split("/")[0] for pair in pairs], return_inverse=True)[1]
+    draws = topic_draws(topics, seed)
+    return score_of("pairs in the right order", draws @ won / draws.sum(axis=1), len(won))

@@ -6,7 +6,8 @@
     │   ├── DirectionError        directions and readouts
     │   ├── RecipeError           edits, placements and recipes
     │   ├── ConceptError          concept sets and bottlenecks
-    │   └── ProbeError            what a probe cannot be fitted to
+    │   ├── ProbeError            what a probe cannot be fitted to
+    │   └── LensError             a lens of another model, or of a place or a token that it does not read
     ├── ModelError                weights, templates, devices
     ├── CaptureError              activations
     ├── SearchError               no direction could be chosen, or nothing was left to choose from
@@ -59,6 +60,10 @@ class ConceptError(UsageError):
 
 class ProbeError(UsageError):
     """A probe cannot be fitted to these activations."""
+
+
+class LensError(UsageError):
+    """A lens belongs to another model, or does not read what is asked for."""
 
 
 class ModelError(WorkbenchError):

@@ -25,6 +25,7 @@ from workbench.cli import (
     geometry,
     import_,
     judge,
+    lens,
     minimise,
     models,
     patch,
@@ -58,6 +59,7 @@ app.command("card")(card.command)
 app.command("cone")(cone.command)
 app.command("geometry")(geometry.command)
 app.command("patch")(patch.command)
+app.command("lens")(lens.command)
 app.command("bench")(bench.command)
 app.add_typer(concepts.app)
 app.add_typer(probe.app)

@@ -1,0 +1,40 @@
+"""A method of making a lens: a frozen dataclass in `methods/`, whose fields are its options.
+
+What learns is given a `Lesson`; what does not learn has no use for one.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from probes.lenses.lens import Lens
+from workbench.models import Subject
+from workbench.prompts import Prompts
+from workbench.registry import Registry
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What to learn from; with a `checkpoint`, fitting that was stopped goes on from there."""
+
+    prompts: Prompts
+    checkpoint: Path | None = None
+
+
+@runtime_checkable
+class Method(Protocol):
+    """Makes a lens of a model."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything to fit."""
+        ...
+
+    def fit(self, subject: Subject, lesson: Lesson | None = None) -> Lens: ...
+
+    def control(self) -> Any:
+        """The same method, taught what says nothing; None where it has no such control."""
+        ...
+
+
+lens_methods: "Registry[type[Any]]" = Registry("lens", "probes.lenses.methods", "workbench.lenses")

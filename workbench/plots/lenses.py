@@ -1,0 +1,130 @@
+"""What a lens reads: a map of layers and tokens with words in its cells, and curves over the layers.
+
+The first layer is at the bottom, as the stream goes up. Words are shown as they are and never read as markup.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+
+from workbench.plots.patching import DIVERGING
+from workbench.plots.style import COLOURS, MUTED, styled
+from workbench.statistics import Score
+
+Words = Sequence[Sequence[str]]
+_LONGEST = 9  # characters of a word in a cell
+_DARK = 0.6  # of the scale; from there on, letters are white
+DEPTH = "blocks passed (0: embedding)"
+
+
+def tokens_map(
+    values: Float[np.ndarray, "site token"],
+    words: Words,
+    tokens: Sequence[str],
+    depths: Sequence[int],
+    hovers: Words,
+) -> go.Figure:
+    """A word in each cell, its probability as the ground, from white at 0 to blue at 1."""
+    scale = ((0.0, "#FFFFFF"), (1.0, COLOURS[0]))
+    figure = _map(values, tokens, depths, [[_markup(text) for text in line] for line in hovers])
+    _write(figure, [[_short(word) for word in line] for line in words], values > _DARK)
+    bar = {"title": {"text": "probability<br>of the top<br>token"}, "tickformat": ".0%"}
+    return figure.update_layout(coloraxis={"colorscale": scale, "cmin": 0, "cmax": 1, "colorbar": bar})
+
+
+def values_map(
+    values: Float[np.ndarray, "site token"],
+    words: Words,
+    tokens: Sequence[str],
+    depths: Sequence[int],
+    title: str,
+) -> go.Figure:
+    """Values on a scale centred at 0, with a word in each cell."""
+    most = float(np.abs(values).max()) or 1.0
+    hovers = [[f"{value:.2f}" for value in line] for line in values]
+    figure = _map(values, tokens, depths, hovers)
+    _write(figure, words, np.abs(values) > _DARK * most)
+    bar = {"title": {"text": _plain(title, keep="<br>")}}
+    return figure.update_layout(
+        coloraxis={"colorscale": DIVERGING, "cmin": -most, "cmax": most, "cmid": 0, "colorbar": bar}
+    )
+
+
+def layers_figure(
+    series: Mapping[str, Sequence[Score]],
+    depths: Sequence[int],
+    y: str,
+    *,
+    marks: Mapping[str, int] | None = None,
+    logarithmic: bool = False,
+) -> go.Figure:
+    """A line with its band for each series over the blocks; `marks` are depths to point at, by what they say.
+
+    What is called a control is grey.
+    """
+    figure = go.Figure()
+    for number, (name, scores) in enumerate(series.items()):
+        colour = MUTED if "shuffled" in name else COLOURS[(1, 0, 2, 3, 4, 5)[number % 6]]
+        dash = ("solid", "dash", "dot", "dashdot")[number % 4]
+        highs = [s.value if s.high is None else s.high for s in scores]
+        lows = [s.value if s.low is None else s.low for s in scores]
+        figure.add_scatter(
+            x=[*depths, *reversed(depths)], y=[*highs, *reversed(lows)], fill="toself", fillcolor=colour, opacity=0.16,
+            line={"width": 0}, mode="lines", hoverinfo="skip", showlegend=False,
+        )  # fmt: skip
+        figure.add_scatter(
+            name=f"{_plain(name)} (n={min(s.n for s in scores)})", x=list(depths), y=[s.value for s in scores],
+            mode="lines+markers", line={"color": colour, "dash": dash, "width": 2}, marker={"size": 5},
+        )  # fmt: skip
+    for said, place in (marks or {}).items():
+        figure.add_vline(
+            x=place, line={"color": MUTED, "dash": "dot"}, annotation_text=_plain(said),
+            annotation_position="top left" if place > max(depths) / 2 else "top right",
+        )  # fmt: skip
+    if logarithmic:
+        figure.update_yaxes(type="log")
+    styled(figure, DEPTH, f"{y}, 95 % interval")
+    return figure.update_layout(height=460, margin={"t": 72})
+
+
+def _map(values: np.ndarray, tokens: Sequence[str], depths: Sequence[int], hovers: Words) -> go.Figure:
+    figure = go.Figure()
+    figure.add_heatmap(
+        z=values, x=list(range(len(tokens))), y=list(range(len(depths))), coloraxis="coloraxis", xgap=1, ygap=1,
+        customdata=hovers, hovertemplate="%{customdata}<extra></extra>",
+    )  # fmt: skip
+    styled(figure, "after this token", DEPTH)
+    labels = [f"{_short(token, 12)}" for token in tokens]
+    figure.update_xaxes(tickvals=list(range(len(tokens))), ticktext=labels, tickangle=-60, showgrid=False)
+    figure.update_yaxes(tickvals=list(range(len(depths))), ticktext=[str(d) for d in depths], showgrid=False)
+    return figure.update_layout(
+        height=170 + 22 * len(depths), width=max(480, 190 + 62 * len(tokens)), margin={"t": 24}
+    )  # fmt: skip
+
+
+def _write(figure: go.Figure, words: Words, dark: np.ndarray) -> None:
+    rows, columns = dark.shape
+    cells = [(row, column) for row in range(rows) for column in range(columns)]
+    figure.add_scatter(
+        x=[column for _, column in cells], y=[row for row, _ in cells], text=[words[r][c] for r, c in cells],
+        mode="text", hoverinfo="skip", showlegend=False,
+        textfont={"size": 10, "color": ["white" if dark[cell] else "#222222" for cell in cells]},
+    )  # fmt: skip
+
+
+def _short(word: str, longest: int = _LONGEST) -> str:
+    shown = "".join("⏎" if c == "\n" else c if c.isprintable() else "·" for c in word)
+    return _markup(shown if len(shown) <= longest else shown[: longest - 1] + "…")
+
+
+def _plain(text: str, keep: str = "") -> str:
+    """Text that Plotly does not read as markup, but for the line breaks of our own titles."""
+    parts = text.split(keep) if keep else [text]
+    return keep.join(_markup(part) for part in parts)
+
+
+def _markup(text: str) -> str:
+    safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return safe.replace("\n", "<br>")

@@ -81,7 +81,7 @@ def decided(
     return found
 
 
-def in_gaps(decisions: Numbers, fitted: Numbers, positive: Bool[np.ndarray, " m"]) -> Numbers:
+def in_gaps(decisions: Numbers, fitted: Float64[np.ndarray, " m"], positive: Bool[np.ndarray, " m"]) -> Numbers:
     """Decisions in class gaps of those that a probe was fitted to; as they are where there is no gap."""
     origin = fitted[~positive].mean()
     gap = fitted[positive].mean() - origin

@@ -11,7 +11,7 @@ What is read on the prompt costs nothing beyond the pass that answers it.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from workbench.directions.asset import Watchable
 from workbench.errors import UsageError
@@ -26,6 +26,7 @@ from workbench.statistics import Score, rate_score
 _NAME = "monitor"
 
 
+@runtime_checkable
 class Action(Protocol):
     """What is done about a reply, once, at its alarm."""
 

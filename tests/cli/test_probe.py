@@ -5,7 +5,10 @@ from pathlib import Path
 
 import torch
 
+from probes.linear import Probe
 from tests.cli.conftest import Run
+from workbench.cli.evaluate import more_metrics
+from workbench.cli.recipes import Names
 from workbench.directions import load_asset
 
 QUICK = ("--n", 20, "--folds", 3, "--dtype", "float32")
@@ -29,6 +32,22 @@ def test_train_writes_a_probe_and_what_was_measured_of_it(run: Run, model: Path,
     assert found.direction().unit.shape == torch.Size([32])  # type: ignore[attr-defined]
     status, printed, err = run(*options)
     assert "this probe" in printed
+
+
+def test_a_trained_probe_is_edited_by_gated_on_and_read_by_the_ledger(run: Run, model: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "probe", tmp_path / "other.txt"
+    status, _, err = run("probe", "train", model, *QUICK, "--method", "ridge", "--out", out, "--json")
+    assert status == 0, err
+    recipe = "ablate(p) @ 2.resid_post if coordinate(p) > 0.5 on last"
+    options = ("--dtype", "float32", "--prompt", "Hello.", "--max-new-tokens", 2, "--recipe", recipe, "--json")
+    status, printed, err = run("generate", model, "--direction", f"p={out}", *options)
+    assert status == 0, err
+    assert json.loads(printed)["recipe"].startswith("ablate(p) @ 2.resid_post if coordinate(p) > 0.5")
+    (ledger,) = more_metrics(Names.of([f"p={out}"]), None)
+    assert [each.digest for _, each in ledger.directions] == [Probe.load(out).direction().digest]  # type: ignore[attr-defined]
+    other.write_text("no direction")
+    status, _, err = run("generate", model, "--direction", f"p={other}", *options)
+    assert status != 0
 
 
 def test_sweep_writes_its_table_and_its_map(run: Run, model: Path, tmp_path: Path) -> None:

@@ -12,14 +12,11 @@ from workbench.cli.display import show, watching
 from workbench.cli.evaluations import evaluation_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from workbench.directions import Direction
     from workbench.evaluation import Metric
 
 Suite = Annotated[str, typer.Option(help="quick: replies and first-token KL; full: all that is measured.")]
 Readouts = Annotated[
-    list[str] | None, typer.Option("--readout", help="Another direction to read: NAME=FILE; may be repeated.")
+    list[str] | None, typer.Option("--readout", help="A direction or probe to read: NAME=FILE; may be repeated.")
 ]
 Truth = Annotated[Path | None, typer.Option("--truthfulqa", help="TruthfulQA.csv or mc_task.json, if not at hand.")]
 HalfWidth = Annotated[
@@ -79,7 +76,7 @@ def command(
             settings=Settings(max_new_tokens, batch_size, seed),
             suite=suite,
             judge=caller,
-            more=_more(r.Names.of(readout).directions, lm_eval),
+            more=more_metrics(r.Names.of(readout), lm_eval),
             train=builtin_pairs("train") if whole.all_controls else None,
             half_width=half_width / 100,
             out=out,
@@ -92,10 +89,13 @@ def command(
     show(results, json, *evaluation_tables(results), where)
 
 
-def _more(directions: "Mapping[str, Direction]", tasks: list[str] | None) -> "list[Metric]":
+def more_metrics(names: r.Names, tasks: list[str] | None) -> "list[Metric]":
     """The metrics that the options add to the suite's."""
+    from workbench.errors import UsageError
     from workbench.evaluation.metrics.harness import Harness
     from workbench.evaluation.metrics.readouts import Readouts
 
-    ledger: list[Metric] = [Readouts(tuple(directions.items()))] if directions else []
+    if others := [name for name in names.held if name not in names.directions]:
+        raise UsageError(f"{others[0]} is no direction and no probe, so --readout cannot read it.")
+    ledger: list[Metric] = [Readouts(tuple(names.directions.items()))] if names.held else []
     return [*ledger, Harness(tuple(tasks))] if tasks else ledger

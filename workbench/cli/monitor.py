@@ -66,12 +66,10 @@ def command(
 
 
 def _watchable(path: Path) -> "Watchable":
-    from workbench.directions import load_asset
     from workbench.directions.asset import Watchable
     from workbench.errors import UsageError
 
-    file = path / "probe.safetensors"
-    found = load_asset(file if file.is_file() else path)
+    found = r.load_folder(path)
     if not isinstance(found, Watchable):
         raise UsageError(f"{path} has no coordinate that could be watched; give a probe, a direction or a concept.")
     return found

@@ -35,6 +35,21 @@ def exists(text: str) -> bool:
         return False
 
 
+def load_folder(path: Path) -> "Asset":
+    """What a file holds, or the folder of a find run or of a probe."""
+    from workbench.directions import load_asset
+
+    probe = path / "probe.safetensors"
+    return load_asset(probe if probe.is_file() else path)
+
+
+def edited_by(asset: "Asset") -> "Asset":
+    """What edits, gates and ledgers hold of an asset: of a probe its direction."""
+    made = getattr(asset, "direction", None)
+    found: Asset = made() if callable(made) else asset
+    return found
+
+
 @dataclass
 class Names:
     """The directions, activations and features that the options name, and files that recipes name themselves."""
@@ -44,7 +59,6 @@ class Names:
     @classmethod
     def of(cls, given: Sequence[str] | None) -> "Names":
         """From NAME=FILE or FILE, whose name is then the file's own."""
-        from workbench.directions import load_asset
         from workbench.errors import UsageError
 
         names = cls()
@@ -54,12 +68,11 @@ class Names:
             name = named[1] if named else path.stem
             if name in names.held:
                 raise UsageError(f"Two directions are called {name}; name them with --direction NAME={path}.")
-            names.held[name] = load_asset(path)
+            names.held[name] = edited_by(load_folder(path))
         return names
 
     def find(self, name: str) -> "Asset":
         """What a name in a recipe stands for: one that was given, or a file."""
-        from workbench.directions import load_asset
         from workbench.errors import UsageError
 
         if name not in self.held:
@@ -69,7 +82,7 @@ class Names:
                     f"There is no direction called {name!r} (there are: {known}), and no such file; give "
                     f"--direction {name}=RUN-OR-FILE."
                 )
-            self.held[name] = load_asset(Path(name))
+            self.held[name] = edited_by(load_folder(Path(name)))
         return self.held[name]
 
     def write(self, asset: "Asset") -> str:

@@ -2,6 +2,7 @@
 
 from probes.lenses.curves import LensCurves, lens_curves
 from probes.lenses.difference import CurvesDifference, MapDifference
+from probes.lenses.fitting import fitted_lens
 from probes.lenses.lens import Lens, Quality, stream_sites
 from probes.lenses.maps import LensMap, lens_map
 from probes.lenses.method import Lesson, Method, lens_methods
@@ -17,6 +18,7 @@ __all__ = [
     "Method",
     "Quality",
     "Readout",
+    "fitted_lens",
     "lens_curves",
     "lens_logits",
     "lens_map",

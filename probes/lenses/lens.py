@@ -8,8 +8,9 @@ It reads the stream where it enters the first block, and where it leaves each. W
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +40,11 @@ class Quality(BaseModel):
     kl: dict[str, list[Score]]
     tokens: int
 
+    @property
+    def n(self) -> int:
+        """The prompts that it was measured on."""
+        return min(score.n for scores in self.kl.values() for score in scores)
+
 
 class _About(BaseModel):
     """What a lens file says beside its tensors."""
@@ -59,8 +65,7 @@ class _About(BaseModel):
 class Lens:
     """`sites` in the model's order, the last one its last; `matrices` and `shifts` are those of all but the last.
 
-    Without matrices the stream is read as it is. `seen` are the digests of the prompts that it was fitted to and
-    measured on.
+    Without matrices the stream is read as it is. `seen` are the digests of the prompts that it was fitted to.
     """
 
     method: str
@@ -83,7 +88,24 @@ class Lens:
             )
 
     def __repr__(self) -> str:
-        return f"Lens({self.method}, {len(self.sites)} sites of {self.model_name})"
+        said = ""
+        if self.quality is not None:
+            middle = len(self.sites) // 2
+            scores = ", ".join(f"{name} {of[middle].format('.2f')}" for name, of in self.quality.kl.items())
+            said = f"; held-out KL at {self.sites[middle]}, n={self.quality.n}: {scores}"
+        return f"Lens({self.method}, {len(self.sites)} sites of {self.model_name}{said})"
+
+    def plot(self) -> Any:
+        """Its held-out KL by site, beside the logit lens and its control; LensError where it was not measured."""
+        from workbench.plots.lenses import layers_figure
+
+        if self.quality is None:
+            raise LensError(f"Nothing was measured of this {self.method} lens; fit it with `fitted_lens`.")
+        depths = [depth(site) for site in self.sites[:-1]]
+        return layers_figure(self.quality.kl, depths, "KL to the model's output (nats)", logarithmic=True)
+
+    def _repr_html_(self) -> str:
+        return f"<code>{escape(repr(self))}</code>"
 
     def carry(self, stream: Float[Tensor, "*batch d_model"], site: Site) -> Float[Tensor, "*batch d_model"]:
         """The stream at `site` as it would be at the last one. Raises LensError where the lens does not read there."""
@@ -121,10 +143,6 @@ class Lens:
             raise LensError(
                 f"The {self.method} lens is {self.width} wide and {subject.name} is {subject.d_model} wide; refit."
             )
-
-    def measured(self, quality: Quality, seen: frozenset[str]) -> "Lens":
-        """The same, with what was measured of it, and the prompts of that."""
-        return replace(self, quality=quality, seen=self.seen | seen)
 
     def save(self, path: Path) -> Path:
         """Write it as safetensors, whole or not at all."""

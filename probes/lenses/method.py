@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from probes.lenses.lens import Lens
+from workbench.errors import LensError
 from workbench.models import Subject
 from workbench.prompts import Prompts
 from workbench.registry import Registry
@@ -38,3 +39,10 @@ class Method(Protocol):
 
 
 lens_methods: "Registry[type[Any]]" = Registry("lens", "probes.lenses.methods", "workbench.lenses")
+
+
+def require_lesson(lesson: Lesson | None, name: str) -> Lesson:
+    """The lesson; LensError where there is none, or too little of it."""
+    if lesson is None or len(lesson.prompts) < 2:
+        raise LensError(f"The {name} lens is fitted to prompts, two or more; give some with --fit-on.")
+    return lesson

@@ -84,3 +84,30 @@ def test_lens_says_what_is_wrong_in_one_sentence(run: Run, model: Path, tmp_path
         status, _, err = run("lens", model, "--prompt", "Hello", "--dtype", "float32", "--token", "I", *options)
         assert status == 2, err
         assert said in " ".join(err.split()), err
+
+
+@pytest.mark.parametrize("lens", ["tuned", "jacobian"])
+def test_a_lens_that_learns_is_fitted_once_measured_and_kept(
+    lens: str, run: Run, model: Path, tmp_path: Path, sides: tuple[object, ...]
+) -> None:
+    for name, start in (("taught", 0), ("held", 20)):
+        (tmp_path / f"{name}.txt").write_text("".join(f"Tell me of {i * i} things\n" for i in range(start, start + 9)))
+    sets = ("--fit-on", tmp_path / "taught.txt", "--held-out", tmp_path / "held.txt")
+    start, out = (
+        ("lens", model, "--lens", lens, "--token", "I", "--dtype", "float32", "--prompt", "Hello"),
+        tmp_path / "o",
+    )
+    status, printed, err = run(*start, *sets, "--out", out, "--json")
+    results = json.loads(printed)
+    assert status == 0, err
+    assert {f"{lens} lens", "logit lens"} <= set(results["quality"]["kl"])
+    assert results["quality"]["kl"]["logit lens"][0]["n"] == 9
+    assert (out / "quality.html").exists()
+    status, printed, err = run(*start, *sets, "--json")
+    assert "was fitted before" in err
+    assert json.loads(printed)["rows"] == results["rows"]
+    status, printed, err = run(*start[:2], *start[4:], "--fitted", out, "--json")
+    assert status == 0, err
+    assert (json.loads(printed)["lens"], json.loads(printed)["lens_digest"]) == (lens, results["lens_digest"])
+    status, printed, err = run(*start, "--fit-on", "harmful:test")
+    assert (status, "locked" in err) == (2, True)

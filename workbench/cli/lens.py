@@ -1,7 +1,7 @@
 """workbench lens"""
 
 import json as json_module
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from probes.lenses import Lens
     from workbench.interventions import Recipe
     from workbench.models import Subject
+    from workbench.prompts import Prompts
 
 Folder = Annotated[Path | None, typer.Option("--out", help="A folder for the table, the figures and the lens.")]
 Sets = Annotated[list[str] | None, typer.Option("--fit-on", help="Prompts to fit a lens to; may be repeated.")]
+Held = Annotated[list[str] | None, typer.Option("--held-out", help="Prompts to measure it on; may be repeated.")]
 Against = Annotated[str | None, typer.Option(help="The recipe to compare with; default: the model as it is.")]
+_TRAIN, _HELD = ("harmful:train", "harmless:train"), ("harmful:val", "harmless:val")
 Found = tuple[Any, dict[str, Any]]  # a result, and its figures by file name
 
 
@@ -52,6 +55,7 @@ def command(
     add: r.Added = None,
     fitted: Annotated[Path | None, typer.Option(help="A lens that was fitted before: a file or a folder.")] = None,
     fit_on: Sets = None,
+    held_out: Held = None,
     batch_size: o.BatchSize = 32,
     seed: o.Seed = 0,
     dtype: o.Dtype = None,
@@ -66,7 +70,7 @@ def command(
         sides = o.read_sides(harmful, harmless)
         subject = o.open_subject(model, dtype, device)
         groups = _groups(subject, token, sides.positive, sides.negative)
-        used = _lens(subject, lens, fitted, fit_on)
+        used = _lens(subject, lens, fitted, fit_on, held_out)
         asked = Asked(subject, used, groups, before, after, batch_size)
         drawn = {"harmful": sides.positive.sample(n, seed), "harmless": sides.negative.sample(n, seed)}
         found, figures = _map(asked, prompt, last) if prompt is not None else _curves(asked, drawn, position)
@@ -78,8 +82,10 @@ def command(
             "tokens": {name: [subject.tokenizer.decode([t]) for t in ids] for name, ids in groups.items()},
             "rows": json_module.loads(found.to_pandas().to_json(orient="records", double_precision=15)),
         }  # fmt: skip
+        if used.quality is not None:
+            results["quality"], figures["quality"] = used.quality.model_dump(), used.plot()
         if out is not None:
-            results["files"] = _written(out, results, figures)
+            results["files"] = _written(out, results, figures, used)
     show(results, json, *lens_tables(results), *(f"Written: {file}" for file in results.get("files", [])))
 
 
@@ -112,15 +118,24 @@ def _groups(subject: "Subject", tokens: list[str] | None, harmful: Any, harmless
     return {"refusal": refusing.ids, "compliance": complying.ids}
 
 
-def _lens(subject: "Subject", name: str, fitted: Path | None, fit_on: list[str] | None) -> "Lens":
-    from probes.lenses import Lens, lens_methods
+def _lens(
+    subject: "Subject", name: str, fitted: Path | None, fit_on: list[str] | None, held: list[str] | None
+) -> "Lens":
+    """The lens of a file; or the named one, fitted to this model unless it was before."""
+    from probes.lenses import Lens, fitted_lens
 
-    method = lens_methods[name]()
     if fitted is not None:
         found = Lens.load(fitted)
         found.check_fits(subject)
         return found
-    return method.fit(subject)
+    return fitted_lens(subject, name, _joined(fit_on or _TRAIN), _joined(held or _HELD))
+
+
+def _joined(names: Sequence[str]) -> "Prompts":
+    from workbench.prompts import Prompts
+
+    sets = [o.read_set(name, "any") for name in names]
+    return Prompts(tuple(prompt for each in sets for prompt in each), " and ".join(names), any(s.locked for s in sets))
 
 
 def _map(asked: Asked, prompt: str, last: int) -> Found:
@@ -158,13 +173,16 @@ def _curves(asked: Asked, sides: Mapping[str, Any], position: int) -> Found:
     return found, figures | {"difference": found.plot()}
 
 
-def _written(out: Path, results: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]:
+def _written(out: Path, results: Mapping[str, Any], figures: Mapping[str, Any], used: "Lens") -> list[str]:
+    """The table, the figures, and the lens where it was fitted."""
+    from probes.lenses.lens import FILE
     from workbench.runs import write_figure, write_json
 
     write_json(out / "lens.json", results)
     for name, figure in figures.items():
         write_figure(out / f"{name}.html", figure)
-    return [str(out / "lens.json"), *(str(out / f"{name}.html") for name in figures)]
+    kept = [used.save(out / FILE)] if used.matrices is not None else []
+    return [str(out / "lens.json"), *(str(out / f"{name}.html") for name in figures), *map(str, kept)]
 
 
 def lens_tables(results: Mapping[str, Any]) -> list[Any]:

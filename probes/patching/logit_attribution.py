@@ -54,7 +54,10 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class LogitAttribution:
-    """What each part adds, in logits, prompt by prompt; `control` is of random tokens, on the harmful prompts."""
+    """What each part adds, in logits, prompt by prompt; `control` is of random tokens, on the harmful prompts.
+
+    Every other prompt ranks the parts, and the prompts between are those that scores are told of.
+    """
 
     parts: tuple[Part, ...]
     harmful: Float[Tensor, "prompt part"]
@@ -63,7 +66,7 @@ class LogitAttribution:
     differences: tuple[Float[Tensor, " prompt"], Float[Tensor, " other"]]
 
     def __repr__(self) -> str:
-        score = mean_score("difference", self.differences[0].tolist())
+        score = mean_score("difference", _second(self.differences[0]).tolist())
         first = self.ranked[0]
         return (
             f"LogitAttribution({len(self.parts)} parts of {score.format('.2f')} logits on {score.n} harmful prompts; "
@@ -72,13 +75,13 @@ class LogitAttribution:
 
     def score(self, part: Part, side: str = "harmful") -> Score:
         """What a part adds on average: on `harmful` or `harmless` prompts, or for `control` tokens."""
-        values: Tensor = getattr(self, side)
+        values = _second(getattr(self, side))
         return mean_score(f"{part}, {side}", values[:, self.parts.index(part)].tolist())
 
     @cached_property
     def ranked(self) -> tuple[Part, ...]:
         """The parts, by how much more or less they add on harmful prompts than on harmless ones."""
-        gaps = (self.harmful.mean(dim=0) - self.harmless.mean(dim=0)).abs()
+        gaps = (self.harmful[::2].mean(dim=0) - self.harmless[::2].mean(dim=0)).abs()
         return tuple(self.parts[int(place)] for place in gaps.argsort(descending=True, stable=True))
 
     def to_pandas(self) -> "pd.DataFrame":
@@ -112,7 +115,7 @@ class LogitAttribution:
         """A map of heads and layers: harmful less harmless prompts."""
         from workbench.plots.patching import map_figure
 
-        gaps = (self.harmful.mean(dim=0) - self.harmless.mean(dim=0)).tolist()
+        gaps = (_second(self.harmful).mean(dim=0) - _second(self.harmless).mean(dim=0)).tolist()
         heads = [(part, gap) for part, gap in zip(self.parts, gaps, strict=True) if part.head is not None]
         layers = sorted({part.layer for part, _ in heads if part.layer is not None})
         n = 1 + max((part.head for part, _ in heads if part.head is not None), default=0)
@@ -132,16 +135,21 @@ def attribute_logits(
 ) -> LogitAttribution:
     """Attribute the logit difference after the last token of each prompt.
 
-    Raises PromptError where a side has fewer than two prompts, ModelError where the logits are no sum of such parts or
+    Raises PromptError where a side has fewer than four prompts, ModelError where the logits are no sum of such parts or
     the heads are not apart.
     """
     head = Head.of(subject)
     random = _random_tokens(subject, metric, seed)
     bad, good = (
-        _attributed(subject, head, prompts.require(2, "Attribution"), (metric, random), batch_size)
+        _attributed(subject, head, prompts.require(4, "Attribution"), (metric, random), batch_size)
         for prompts in (harmful, harmless)
     )
     return LogitAttribution(bad[0], bad[1][0], good[1][0], bad[1][1], (bad[2], good[2]))
+
+
+def _second(values: Float[Tensor, "prompt *rest"]) -> Tensor:
+    """Of the prompts that did not rank."""
+    return values[1::2]
 
 
 def _random_tokens(subject: Subject, metric: LogitDifference, seed: int) -> LogitDifference:
@@ -177,7 +185,8 @@ def _attributed(
 
 def _values(
     head: Head, written: Float[Tensor, "part prompt d"], stream: Float[Tensor, "prompt d"], metric: LogitDifference
-) -> Float[Tensor, "prompt part"]:
+) -> Float[Tensor, "prompt every"]:
+    """The parts, and behind them the biases of norm and unembedding."""
     ids = [torch.tensor(tokens, device=stream.device) for tokens in (metric.towards, metric.away)]
     rows = [head.rows(each).float().mean(dim=0) for each in ids]
     weights = head.direct_rows(rows[0] - rows[1]) / head.scale(stream)

@@ -10,7 +10,7 @@ something harmless, less R.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Float64
 from torch import Tensor
@@ -24,6 +24,7 @@ _LEAST_SHARE = 0.1  # of the harmless prompts that a first token must answer, to
 _ASKED = 32  # harmless prompts
 
 
+@runtime_checkable
 class Metric(Protocol):
     """One number for each row of logits."""
 

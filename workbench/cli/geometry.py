@@ -50,7 +50,7 @@ def command(
         if out is not None:
             texts = tuple(prompt.text for side in (pairs.positive, pairs.negative) for prompt in side)
             shown = projection_of(acts, positive, texts, position=position, method=plane)
-            figures = {"geometry": found, "planes": shown} | ({"tokens": tokens} if tokens else {})
+            figures: dict[str, Any] = {"geometry": found, "planes": shown} | ({"tokens": tokens} if tokens else {})
             results["files"] = _written(out, results, {name: each.plot() for name, each in figures.items()})
     show(results, json, *geometry_tables(results), *(f"Written: {file}" for file in results.get("files", [])))
 

@@ -14,14 +14,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from probes.harm_and_refusal import HarmAndRefusal, harm_and_refusal
+from probes.harm_and_refusal import HarmAndRefusal, harm_and_refusal, refusals
 from workbench.evaluation.judges.phrase import refuses
 from workbench.evaluation.yes_no import answers
 from workbench.generation import generate
 from workbench.interventions import Add, Recipe, random_control, steered
 from workbench.models import Subject, open_model, token_rows
 from workbench.prompts import Prompts, builtin_prompts, load_prompts
-from workbench.runs import reporting, rich_reporter, track, write_figure, write_json
+from workbench.runs import digest_json, read_json, reporting, rich_reporter, track, write_figure, write_json, write_text
+from workbench.runs.files import append_line, read_lines
 from workbench.statistics import mean_score, rate_score
 
 N_HARMLESS, N_STEERED, DEPTHS = 128, 40, (0.5, 0.625, 0.75, 0.875)
@@ -37,26 +38,42 @@ def main(arguments: Sequence[str]) -> None:
     asked = load_prompts(arguments[3], "harmless").sample(N_STEERED, 0)
     with rich_reporter() as reporter, reporting(reporter):
         subject = open_model(name)
-        found = harm_and_refusal(subject, harmful, mixed)
-        rows = list(steering_rows(subject, found, asked))
-    out.mkdir(parents=True, exist_ok=True)
-    found.to_pandas().to_csv(out / "leanings.csv", index=False)
-    write_figure(out / "leanings.html", found.plot())
+        key = digest_json([subject.identity, *(each.digest for each in (harmful, mixed, asked))])[:12]
+        refused = kept_refusals(subject, Prompts((*harmful, *mixed), "all prompts"), out / f"refused-{key}.json")
+        found = harm_and_refusal(subject, harmful, mixed, refused=refused)
+        write_text(out / "leanings.csv", found.to_pandas().to_csv(index=False))
+        write_figure(out / "leanings.html", found.plot())
+        rows = kept_rows(subject, found, asked, out / f"steering-{key}.jsonl")
     write_json(out / "steering.json", {"found": repr(found), "rows": rows})
     sys.stdout.write("\n".join([repr(found), *map(said, rows)]) + "\n")
 
 
-def steering_rows(subject: Subject, found: HarmAndRefusal, asked: Prompts) -> Iterator[dict[str, Any]]:
-    """What no edit, either direction, and a random one do to harmless prompts."""
-    yield {"layer": None, "direction": "none"} | measured(subject, Recipe(), asked)
-    layers = [round(depth * subject.n_layers) - 1 for depth in DEPTHS]
-    for layer in track(layers, "Steering"):
+def kept_refusals(subject: Subject, prompts: Prompts, file: Path) -> list[bool]:
+    """Which prompts the model refuses; asked once, and kept."""
+    if not file.exists():
+        write_json(file, refusals(subject, prompts))
+    return [bool(each) for each in read_json(file)]
+
+
+def kept_rows(subject: Subject, found: HarmAndRefusal, asked: Prompts, file: Path) -> list[dict[str, Any]]:
+    """What no edit, either direction, and a random one do to harmless prompts; each is kept as it is measured."""
+    done = {(row["layer"], row["direction"]) for row in read_lines(file)}
+    for (layer, kind), recipe in track(list(conditions(subject, found, asked)), "Steering"):
+        if (layer, kind) not in done:
+            append_line(file, {"layer": layer, "direction": kind} | measured(subject, recipe, asked))
+    return read_lines(file)
+
+
+def conditions(
+    subject: Subject, found: HarmAndRefusal, asked: Prompts
+) -> Iterator[tuple[tuple[int | None, str], Recipe]]:
+    yield (None, "none"), Recipe()
+    for layer in (round(depth * subject.n_layers) - 1 for depth in DEPTHS):
         for kind in ("harm", "refusal"):
             direction = getattr(found, kind)[layer]
             recipe = Add(direction, 1.0).at(direction.site)
-            yield {"layer": layer, "direction": kind} | measured(subject, recipe, asked)
-            control = random_control(subject, recipe, asked)
-            yield {"layer": layer, "direction": f"random, as long as {kind}"} | measured(subject, control, asked)
+            yield (layer, kind), recipe
+            yield (layer, f"random, as long as {kind}"), random_control(subject, recipe, asked)
 
 
 def measured(subject: Subject, recipe: Recipe, asked: Prompts) -> dict[str, Any]:

@@ -1,5 +1,25 @@
 """Watch what a probe reads while the model talks, and act on it."""
 
-from probes.monitoring.monitor import Action, Monitor, MonitoredReplies, MonitoredReply, Stop, Switch, Warn, monitored
+from probes.monitoring.monitor import (
+    Action,
+    Monitor,
+    MonitoredReplies,
+    MonitoredReply,
+    Stop,
+    Switch,
+    Warn,
+    monitored,
+    separation,
+)
 
-__all__ = ["Action", "Monitor", "MonitoredReplies", "MonitoredReply", "Stop", "Switch", "Warn", "monitored"]
+__all__ = [
+    "Action",
+    "Monitor",
+    "MonitoredReplies",
+    "MonitoredReply",
+    "Stop",
+    "Switch",
+    "Warn",
+    "monitored",
+    "separation",
+]

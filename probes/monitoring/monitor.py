@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
+from probes.linear.reading import auroc_draws, auroc_score, topic_draws
 from workbench.directions.asset import Watchable
 from workbench.errors import UsageError
 from workbench.generation import Reply, stream
@@ -146,3 +149,11 @@ def _batch(
                 monitor.action(tokens, token.row)
     for row, reply in enumerate(tokens.replies()):
         yield MonitoredReply(reply, tuple(read[row]), alarms.get(row))
+
+
+def separation(one: MonitoredReplies, other: MonitoredReplies, seed: int = 0) -> Score:
+    """The AUROC of `one` against `other` of what is read before a word is said, whatever the threshold is."""
+    decisions = np.array([each.coordinates[0] for side in (one, other) for each in side])
+    positive = np.arange(len(decisions)) < len(one)
+    draws = topic_draws(np.arange(len(decisions)), seed)
+    return auroc_score("AUROC", auroc_draws(decisions, positive, np.zeros(len(decisions), dtype=int), draws), positive)

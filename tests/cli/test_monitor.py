@@ -31,6 +31,10 @@ def test_monitor_stops_the_reply_above_the_threshold_and_tells_of_false_alarms(
     assert found[1 - loud]["alarm"] != 0
     assert results["prompts"]["alarms before a word"]["value"] == 0.5  # type: ignore[index]
     assert results["beside"]["alarms before a word"]["n"] > 10  # type: ignore[index]
+    ours = [each["coordinates"][0] for each in found]
+    theirs = [each["coordinates"][0] for each in results["beside"]["replies"]]  # type: ignore[index]
+    won = [(one > other) + 0.5 * (one == other) for one in ours for other in theirs]
+    assert results["separation"]["value"] == pytest.approx(sum(won) / len(won))  # type: ignore[index]
     assert sorted(file.name for file in (tmp_path / "m").iterdir()) == ["monitor.html", "monitor.json"]
 
 

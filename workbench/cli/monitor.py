@@ -8,7 +8,7 @@ import typer
 
 from workbench.cli import options as o
 from workbench.cli import recipes as r
-from workbench.cli.display import percent, show, table, watching
+from workbench.cli.display import interval, percent, show, table, watching
 from workbench.cli.generate import read_asked
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def command(
 ) -> None:
     """Read a probe at every token while the model talks; warn, stop, or switch on a recipe at its threshold."""
     with watching():
-        from probes.monitoring import Monitor, monitored
+        from probes.monitoring import Monitor, monitored, separation
 
         asked, names = read_asked(prompt, prompts, None, prefill), r.Names.of(direction)
         # A direction may be there for --switch alone.
@@ -60,6 +60,8 @@ def command(
             "model": subject.identity, "probe": reads.digest, "site": str(reads.site), "threshold": monitor.threshold,
             "recipe": under.written(names.write), "action": _said(action, names),
         } | {name: _described(each) for name, each in found.items()}  # fmt: skip
+        if "beside" in found:
+            results["separation"] = separation(found["prompts"], found["beside"]).model_dump()
         if out is not None:
             results["files"] = _written(out, results, found["prompts"])
     show(results, json, *tables(results))
@@ -140,9 +142,12 @@ def tables(results: Mapping[str, Any]) -> list[Any]:
          "-" if one["alarm"] is None else str(one["alarm"]), one["reply"]]
         for one in results["prompts"]["replies"]
     ]  # fmt: skip
+    if "separation" in results:
+        told = results["separation"]
+        rates.append(["prompts against those beside, before a word: AUROC", interval(told), str(told["n"])])
     title = f"{results['site']}, in class gaps; alarm above {results['threshold']:.3f}: {results['action']}"
     return [
         table(title, ("prompt", "before a word", "highest", "alarm at token", "reply"), rows),
-        table("Alarms (95 %)", ("of", "share", "n"), rates),
+        table("Alarms (95 %)", ("of", "value", "n"), rates),
         *(f"Written: {file}" for file in results.get("files", [])),
     ]

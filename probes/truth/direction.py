@@ -102,7 +102,11 @@ class TruthDirection:
     @property
     def scores(self) -> Mapping[str, Score]:
         """What is read, of all statements and of those that say or deny, and what the controls read."""
-        mine = {"truth direction": self.probe.quality.auroc, "that say": self.said, "that deny": self.denied}
+        mine = {
+            "truth direction": self.probe.quality.auroc,
+            "of “is” alone": self.said,
+            "of “is not” alone": self.denied,
+        }
         return mine | dict(self.probe.quality.controls)
 
     def to_pandas(self) -> "pd.DataFrame":

@@ -31,6 +31,7 @@ from probes.truth.statements import ASKED, builtin_topics
 from tests.conftest import random_direction
 from tests.laws.cases import logits_of, same_bits
 from tests.probes.truthful import POLARITY, TOPICS, TRUTH, made_statements, planted, shown
+from workbench.activations import Activations
 from workbench.errors import ProbeError
 from workbench.interventions import Add
 from workbench.models import Site, Subject, render
@@ -131,15 +132,28 @@ def test_where_nothing_is_planted_nothing_is_found() -> None:
     assert none.probe.quality.controls[LIKELIHOOD].value == 0.5
 
 
-def test_place_and_line_have_not_seen_the_topic_that_they_read() -> None:
-    """Where each topic's truth has an axis of its own, a probe that had seen the topic would read it."""
+def an_axis_for_each_topic() -> Activations:
     acts = planted(MADE, 0.0, seed=5)
     values = acts.values.clone()
     for number, topic in enumerate(MADE.topics):
         rows = torch.from_numpy(np.array([each.topic == topic and each.true for each in MADE]))
         values[rows, 0, :, number] += 8.0
-    own = replace(acts, chunks=(replace(acts.chunks[0], held=values),))
-    read = fitted_truth(own, MADE, shown(MADE), np.zeros(len(MADE)), "planted", settings=FEW)
+    return replace(acts, chunks=(replace(acts.chunks[0], held=values),))
+
+
+def test_what_says_and_what_denies_are_measured_apart() -> None:
+    acts = planted(MADE, 4.0)
+    values, denies = acts.values.clone(), torch.from_numpy(MADE.denies)
+    values[denies] = planted(MADE, 0.0).values[denies]
+    half = replace(acts, chunks=(replace(acts.chunks[0], held=values),))
+    read = fitted_truth(half, MADE, shown(MADE), np.zeros(len(MADE)), "planted", settings=FEW)
+    assert read.said.value > 0.9
+    assert 0.4 < read.denied.value < 0.6
+
+
+def test_place_and_line_have_not_seen_the_topic_that_they_read() -> None:
+    """Where each topic's truth has an axis of its own, a probe that had seen the topic would read it."""
+    read = fitted_truth(an_axis_for_each_topic(), MADE, shown(MADE), np.zeros(len(MADE)), "planted", settings=FEW)
     assert read.probe.quality.auroc.value < 0.6
 
 
@@ -161,8 +175,9 @@ def test_it_has_a_table_a_figure_and_plain_values(found: TruthDirection) -> None
     assert list(found.to_pandas().coordinate) == pytest.approx(list(found.decisions))
     assert json.loads(json.dumps(found.to_json()))["quality"]["topics"] == TOPICS
     rows = {trace.y[0]: trace.x[0] for trace in found.plot().data}
-    assert rows["truth direction"] == found.probe.quality.auroc.value
-    assert rows[LIKELIHOOD] == found.probe.quality.controls[LIKELIHOOD].value
+    assert rows["truth direction (n=384)"] == found.probe.quality.auroc.value
+    assert rows["of “is not” alone (n=192)"] == found.denied.value
+    assert rows[f"{LIKELIHOOD} (n=384)"] == found.probe.quality.controls[LIKELIHOOD].value
 
 
 # What turns with "not".
@@ -191,6 +206,11 @@ def test_where_truth_is_the_longer_it_does_not_turn() -> None:
     assert "is -> is not 0." in repr(turned)
 
 
+def test_no_way_of_fitting_has_seen_the_topic_that_it_reads() -> None:
+    read = polarity(an_axis_for_each_topic(), MADE).read
+    assert max(scores[1].value for scores in read.values()) < 0.65
+
+
 def test_truth_and_polarity_are_told_apart() -> None:
     x = planted(MADE, 4.0, 8.0).at(Site(1, "resid_post"), LAST).double().numpy()
     truth, turning = truth_and_polarity(x, MADE.true, MADE.denies)
@@ -217,6 +237,15 @@ def test_what_is_known_and_not_said_is_counted() -> None:
     assert "where the report is wrong the direction is right on 0.50 [" in repr(report)
     assert json.dumps(report.to_json())
     assert [trace.name for trace in report.plot().data] == [f"false (n={n // 2})", f"true (n={n // 2})"]
+
+
+def test_a_report_is_put_in_gaps_of_other_topics() -> None:
+    odds = np.random.default_rng(2).normal(size=len(MADE)) + 2.0 * MADE.true
+    apart = np.array([each.topic == MADE.topics[0] for each in MADE])
+    odds[apart] += 50.0
+    false = odds[~apart & ~MADE.true].mean()
+    slow = (odds[apart] - false) / (odds[~apart & MADE.true].mean() - false)
+    assert self_report(MADE, odds, odds).said[apart] == pytest.approx(slow)
 
 
 def test_a_report_that_is_never_wrong_leaves_nothing_unsaid() -> None:

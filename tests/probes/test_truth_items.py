@@ -62,6 +62,7 @@ def found(long_llama: Subject) -> TruthOnItems:
         ([1, 2, 3, 9, 4], 0.0, 0.5, 0.0),
         ([3, 1, 4, 2, 0], 1.0, 4 / 6, 0.0),
         ([2, 2, 2, 2, 2], 0.5, 0.5, 0.0),
+        ([5, 1, 2, 0, 9], 1.0, 2 / 6, 1.0),
     ],
 )
 def test_order_is_counted_as_by_hand(values: list[float], pair: float, pairwise: float, mc1: float) -> None:
@@ -113,7 +114,7 @@ def test_every_way_has_its_measures_with_intervals_by_question(found: TruthOnIte
     gain = found.gain(MEAN)
     assert gain.value == pytest.approx(np.mean(slow) - found.score(MEAN, "pairwise").value)
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["rows"]
-    assert RANDOM in [trace.y[0] for trace in found.plot().data]
+    assert f"{RANDOM} (n=8)" in [trace.y[0] for trace in found.plot().data]
     assert repr(found).startswith("TruthOnItems(8 questions; true above false: truth direction 0.")
 
 
@@ -121,6 +122,18 @@ def test_words_that_give_answers_away_are_seen_to(found: TruthOnItems) -> None:
     """Every false answer is the same here, so that a bag of words of other questions knows them all but itself."""
     assert found.score("words", "pairwise").value > 0.7
     assert 0.2 < found.score(RANDOM, "pairwise").value < 0.8
+
+
+def test_words_are_fitted_to_answers_of_other_questions(long_llama: Subject) -> None:
+    """Where a question's true answers share a word of their own, only what had seen the question would know them."""
+    own = [
+        TruthfulQuestion("q?", f"a{k} b", (f"x{k} y",), (f"a{k} b", f"a{k} y"), (f"x{k} y", f"x{k} b"))
+        for k in range(8)
+    ]
+    x, true = np.random.default_rng(0).normal(size=(20, long_llama.d_model)), np.arange(20) % 2 == 0
+    how = ProbeSettings(folds=4, inner_folds=2)
+    read = read_items(long_llama, own, random_direction(long_llama), signed_by=(x, true), settings=how)
+    assert read.score("words", "pairwise").value == pytest.approx(0.5, abs=0.1)
 
 
 def test_random_lines_are_turned_by_the_statements() -> None:

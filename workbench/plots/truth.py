@@ -15,15 +15,15 @@ _ROW = 34  # pixels
 def scores_figure(scores: Mapping[str, Score], x: str, chance: float) -> go.Figure:
     """A row for each score with its interval, the first one in colour, against the line of chance."""
     figure = go.Figure()
-    names = list(scores)
-    for place, (name, score) in enumerate(scores.items()):
+    names = [f"{name} (n={score.n})" for name, score in scores.items()]
+    for place, (name, score) in enumerate(zip(names, scores.values(), strict=True)):
         colour = COLOURS[0] if place == 0 else MUTED
         low, high = (score.value if end is None else end for end in (score.low, score.high))
         figure.add_scatter(
             x=[score.value], y=[name], mode="markers+text", showlegend=False, text=[f"{score.value:.2f}"],
             textposition="top center", textfont={"color": "#444444", "size": 12},
             marker={"color": colour, "size": 11, "symbol": "circle" if place == 0 else "circle-open"},
-            hovertext=f"{name}: {score.format('.3f')}, n={score.n}",
+            hovertext=f"{name}: {score.format('.3f')}",
             error_x={
                 "type": "data", "thickness": 1.5, "width": 4, "color": colour, "array": [high - score.value],
                 "arrayminus": [score.value - low],
@@ -31,8 +31,7 @@ def scores_figure(scores: Mapping[str, Score], x: str, chance: float) -> go.Figu
         )  # fmt: skip
     figure.add_vline(x=chance, line={"color": MUTED, "dash": "dot"})
     figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
-    most = max(score.n for score in scores.values())
-    styled(figure, f"{x}, 95 % interval (n={most} at most)", "")
+    styled(figure, f"{x}, 95 % interval", "")
     return figure.update_layout(height=130 + _ROW * len(names), margin={"l": 250, "t": 24})
 
 

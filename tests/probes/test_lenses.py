@@ -25,7 +25,7 @@ from workbench.errors import CaptureError, LensError, PromptError, UsageError
 from workbench.evaluation.refusal import refusal_metric
 from workbench.interventions import Ablate, Add, Recipe
 from workbench.models import Site, Subject, token_rows
-from workbench.prompts import Prompts
+from workbench.prompts import Prompts, builtin_prompts
 
 GROUPS = {"refusal": (40, 41), "other": (90,)}
 SIDES = {"harmful": HARMFUL, "harmless": LONGER}
@@ -185,6 +185,7 @@ def test_a_recipe_changes_what_is_read_from_its_place_on(llama: Subject) -> None
     recipe = Add(random_direction(llama, layer=1), 2.0).at(1)
     before, after = (lens_map(llama, lens, HARMFUL[0], GROUPS, recipe=each) for each in (None, recipe))
     change = MapDifference(before, after).log_odds("refusal")
+    np.testing.assert_array_equal(change, after.log_odds("refusal") - before.log_odds("refusal"))
     assert not change[:2].any()  # the embedding, and what block 0 leaves
     assert np.abs(change[2:]).max() > 0.05
     found = CurvesDifference(*(lens_curves(llama, lens, SIDES, GROUPS, recipe=each) for each in (None, recipe)))
@@ -282,3 +283,18 @@ def test_prompts_that_a_lens_was_made_from_are_left_out(llama: Subject) -> None:
     assert found.score("kl", "harmful", lens.sites[0]).n == len(HARMFUL) - 3
     with pytest.raises(PromptError, match="needs at least 2"):
         lens_curves(llama, lens, {"harmful": HARMFUL[:3], "harmless": Prompts.of(["a", "b"])}, GROUPS)
+
+
+@pytest.mark.real
+def test_on_the_embedded_model_refusal_comes_up_in_late_layers(real_subjects: dict[str, Subject]) -> None:
+    subject = real_subjects["qwen2.5-coder-0.5b-instruct"]
+    lens, groups = fitted("logit", subject), {"refusal": (40, 2121)}  # I, As
+    sides = {name: builtin_prompts(name, "val").sample(8) for name in ("harmful", "harmless")}
+    found = lens_curves(subject, lens, sides, groups)
+    own = subject.logits(subject.batch(token_rows(subject, sides["harmful"])), last=1)[:, -1]
+    odds = refusal_metric(own, groups["refusal"])
+    assert found.values("log_odds", "harmful", lens.sites[-1]) == pytest.approx(odds.tolist(), abs=1e-2)
+    parted = found.parts_from()
+    assert parted is not None
+    assert parted.layer >= subject.n_layers // 4
+    assert found.score("log_odds", "harmful", lens.sites[0]).value < -10

@@ -77,6 +77,7 @@ def command(
         results: dict[str, Any] = {
             "model": subject.identity, "lens": used.method, "lens_digest": used.digest, "found": repr(found),
             "what": "prompt" if prompt is not None else "sets", "seed": seed, "prompt": prompt,
+            "position": -1 if prompt is not None else position,
             "prompts": {name: prompts.digest for name, prompts in drawn.items()} if prompt is None else None,
             "recipe": None if after is None else after.written(names.write), "against": before.written(names.write),
             "tokens": {name: [subject.tokenizer.decode([t]) for t in ids] for name, ids in groups.items()},
@@ -188,7 +189,8 @@ def _written(out: Path, results: Mapping[str, Any], figures: Mapping[str, Any], 
 def lens_tables(results: Mapping[str, Any]) -> list[Any]:
     """The result in a sentence, and a row for each site."""
     rows, group = results["rows"], next(iter(results["tokens"]))
-    title = f"The {results['lens']} lens, after the last token; log-odds of {group}"
+    where = "the last token" if results["position"] == -1 else f"token {results['position']}"
+    title = f"The {results['lens']} lens, after {where}; log-odds of {group}"
     if results["recipe"] is not None:
         title += f", {results['recipe']} against {results['against']}"
     columns, cells = _prompt_rows(rows, group) if results["what"] == "prompt" else _set_rows(rows, group)

@@ -84,7 +84,9 @@ def layers_figure(
             annotation_position="top left" if place > max(depths) / 2 else "top right",
         )  # fmt: skip
     if logarithmic:
-        figure.update_yaxes(type="log")
+        ticks = [digit * 10.0**power for power in range(-6, 4) for digit in (1, 2, 5)]
+        figure.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
+    figure.update_xaxes(dtick=-(-len(depths) // 15))
     styled(figure, DEPTH, f"{y}, 95 % interval")
     return figure.update_layout(height=460, margin={"t": 72})
 
@@ -96,12 +98,11 @@ def _map(values: np.ndarray, tokens: Sequence[str], depths: Sequence[int], hover
         customdata=hovers, hovertemplate="%{customdata}<extra></extra>",
     )  # fmt: skip
     styled(figure, "after this token", DEPTH)
-    labels = [f"{_short(token, 12)}" for token in tokens]
-    figure.update_xaxes(tickvals=list(range(len(tokens))), ticktext=labels, tickangle=-60, showgrid=False)
-    figure.update_yaxes(tickvals=list(range(len(depths))), ticktext=[str(d) for d in depths], showgrid=False)
-    return figure.update_layout(
-        height=170 + 22 * len(depths), width=max(480, 190 + 62 * len(tokens)), margin={"t": 24}
-    )  # fmt: skip
+    labels, plain = [_short(token, 12) for token in tokens], {"showgrid": False, "zeroline": False}
+    figure.update_xaxes(tickvals=list(range(len(tokens))), ticktext=labels, tickangle=-60, **plain)
+    figure.update_yaxes(tickvals=list(range(len(depths))), ticktext=[str(d) for d in depths], **plain)
+    height, width = max(400, 170 + 22 * len(depths)), max(480, 190 + 62 * len(tokens))
+    return figure.update_layout(height=height, width=width, margin={"t": 24})
 
 
 def _write(figure: go.Figure, words: Words, dark: np.ndarray) -> None:

@@ -292,3 +292,4 @@ def test_a_direction_of_some_statements_has_seen_no_others(llama: Subject) -> No
     x = acts.at(acts.sites[1], LAST)[:96]
     gap = x[torch.from_numpy(MADE.true[:96])].mean(dim=0) - x[torch.from_numpy(~MADE.true[:96])].mean(dim=0)
     torch.testing.assert_close(made.unit * made.scale, gap)
+    assert made.coordinate(x)[torch.from_numpy(~MADE.true[:96])].mean() == pytest.approx(0.0, abs=1e-4)

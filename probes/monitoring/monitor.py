@@ -140,7 +140,8 @@ def _batch(
 ) -> Iterator[MonitoredReply]:
     read: list[list[float]] = [[] for _ in prompts]
     alarms: dict[int, int] = {}
-    with stream(subject, prompts, recipe, max_new_tokens=n, watch={_NAME: monitor.reads}) as tokens:
+    watch = {_NAME: monitor.reads}
+    with stream(subject, prompts, recipe, max_new_tokens=n, watch=watch, sureness=False) as tokens:
         for token in tokens:
             value = token.watched[_NAME]
             read[token.row].append(value)

@@ -147,7 +147,7 @@ def attribute_logits(
     return LogitAttribution(bad[0], bad[1][0], good[1][0], bad[1][1], (bad[2], good[2]))
 
 
-def _second(values: Float[Tensor, "prompt *rest"]) -> Tensor:
+def _second(values: Tensor) -> Tensor:
     """Of the prompts that did not rank."""
     return values[1::2]
 

@@ -1,6 +1,8 @@
 """Streaming: what each token says is what the model's own logits say; recipes change between two tokens."""
 
 import threading
+from dataclasses import replace
+from math import isnan
 
 import pytest
 import torch
@@ -311,3 +313,12 @@ def test_a_stream_whose_replies_are_all_stopped_is_over(llama: Subject) -> None:
     assert [reply.tokens for reply in said.replies()] == [(), (), ()]
     with pytest.raises(UsageError, match="There is no row 3"):
         said.stop(3)
+
+
+def test_without_sureness_the_same_is_said(llama: Subject) -> None:
+    told, untold = (list(stream(llama, PROMPTS, max_new_tokens=4, sureness=sureness)) for sureness in (True, False))
+    assert [replace(token, logprob=0.0, entropy=0.0) for token in told] == [
+        replace(token, logprob=0.0, entropy=0.0) for token in untold
+    ]
+    assert all(isnan(token.logprob) and isnan(token.entropy) for token in untold)
+    assert not any(isnan(token.logprob) for token in told)

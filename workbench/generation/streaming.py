@@ -11,6 +11,7 @@ KL(unedited || edited) over the whole vocabulary at the position that the token 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import nan
 from types import TracebackType
 
 import torch
@@ -32,9 +33,9 @@ class Token:
     """One token of one reply.
 
     `text` is what it adds to the reply: nothing while a character is not whole, or where the token ends the reply.
-    `logprob` and `entropy` (nats) are of the distribution it was chosen from, before temperature. `watched` holds
-    the coordinates of directions, in class gaps, or of concepts,
-    in natural units; `kl` the divergence from the unedited model where it was asked for.
+    `logprob` and `entropy` (nats) are of the distribution it was chosen from, before temperature; NaN where they were
+    not asked for. `watched` holds the coordinates of directions, in class gaps, or of concepts, in natural units; `kl` the
+    divergence from the unedited model where it was asked for.
     """
 
     row: int
@@ -68,8 +69,11 @@ def stream(
     seed: int = 0,
     watch: Mapping[str, Watchable] | None = None,
     divergence: bool = False,
+    sureness: bool = True,
 ) -> "Stream":
     """Tokens of the replies to `prompts`, under one recipe or one for each; all prompts are one batch.
+
+    Without `sureness` no log-probability and entropy is computed, which costs a pass over the vocabulary.
 
     Raises what `generate` raises, and DirectionError where `watch` holds something of another model.
     """
@@ -82,7 +86,7 @@ def stream(
     back = [order.index(row) for row in range(len(asked))]
     rows = Batch(batch.ids[back], batch.attention[back], batch.prompt_lengths[back])
     made = _session(subject, rows, listed, Sampling(temperature, top_p, seed), asked, watch or {}, divergence)
-    return Stream(made, asked, max_new_tokens)
+    return Stream(made, asked, max_new_tokens, sureness)
 
 
 def _session(
@@ -105,6 +109,7 @@ class Stream(Iterator[Token]):
     session: Session
     prompts: Prompts
     max_new_tokens: int
+    sureness: bool = True
     _waiting: list[Token] = field(default_factory=list)
     _shown: list[str] = field(init=False)
     _spans: list[list[Span]] = field(init=False)
@@ -228,8 +233,7 @@ class Stream(Iterator[Token]):
             spans.append(Span(start, stop, recipe))
 
     def _tokens(self, step: Step) -> Iterator[Token]:
-        logprobs = step.logits.double().log_softmax(dim=-1)
-        entropies = -(logprobs.exp() * logprobs.clamp_min(-1e300)).sum(dim=-1)
+        sure = _sureness(step) if self.sureness else [(nan, nan)] * len(step.rows)
         divergences = None if step.followed is None else kl_divergence(step.followed, step.logits).tolist()
         for place, (row, token) in enumerate(zip(step.rows, step.tokens, strict=True)):
             ends = self.session.ended(row)
@@ -238,8 +242,8 @@ class Stream(Iterator[Token]):
                 index=len(self.session.said[row]) - 1,
                 id=token,
                 text=self._piece(row, whole=ends or self._steps == self.max_new_tokens),
-                logprob=float(logprobs[place, token]),
-                entropy=float(entropies[place]),
+                logprob=sure[place][0],
+                entropy=sure[place][1],
                 watched=step.watched[place],
                 kl=None if divergences is None else divergences[place],
                 ends=ends,
@@ -257,3 +261,11 @@ class Stream(Iterator[Token]):
     def _end(self) -> None:
         if self._steps and not self._changed:
             self.session.steering.finish()
+
+
+def _sureness(step: Step) -> list[tuple[float, float]]:
+    """The log-probability of each row's token, and the entropy that it was chosen from."""
+    logprobs = step.logits.double().log_softmax(dim=-1)
+    entropies = -(logprobs.exp() * logprobs.clamp_min(-1e300)).sum(dim=-1)
+    chosen = logprobs[torch.arange(len(step.tokens)), list(step.tokens)]
+    return list(zip(chosen.tolist(), entropies.tolist(), strict=True))

@@ -12,7 +12,7 @@ Heads stand in for each other: one that does nothing alone may matter where anot
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from workbench.statistics import Score, mean_score
 if TYPE_CHECKING:
     import pandas as pd
 
-Ablation = Literal["mean", "zero"]
+ABLATIONS = ("mean", "zero")
 Place = tuple[int, int]  # layer and head
 
 
@@ -137,13 +137,13 @@ class AttentionPatterns:
 
 
 def ablate_heads(
-    subject: Subject, pairs: Pairs, metric: Metric, *, ablation: Ablation = "mean", top: int = 8, seed: int = 0
+    subject: Subject, pairs: Pairs, metric: Metric, *, ablation: str = "mean", top: int = 8, seed: int = 0
 ) -> HeadAblation:
     """Ablate every head on one half of the harmful prompts, and the `top` ones again on the other half.
 
     Raises PromptError with fewer than four pairs, ModelError or UsageError where the heads are not apart.
     """
-    if ablation not in ("mean", "zero"):
+    if ablation not in ABLATIONS:
         raise UsageError(f"Heads are ablated to their mean or to zero, not to {ablation!r}.")
     if len(pairs) < 4:
         raise PromptError(f"Heads are chosen on half of the pairs and reported on half, and there are {len(pairs)}; "
@@ -189,9 +189,7 @@ def _sites(subject: Subject) -> list[Site]:
     return [Site(layer, "attn_heads") for layer in range(subject.n_layers)]
 
 
-def _replacements(
-    subject: Subject, rows: Rows, kept: int, ablation: Ablation
-) -> list[Float[Tensor, "1 pos head d_head"]]:
+def _replacements(subject: Subject, rows: Rows, kept: int, ablation: str) -> list[Float[Tensor, "1 pos head d_head"]]:
     """What takes the place of each layer's heads at each kept token: one row for all."""
     acts = activations_of(subject, rows, _sites(subject), kept)
     means = [require_heads(subject, acts[site]).float().mean(dim=0, keepdim=True) for site in _sites(subject)]

@@ -83,7 +83,7 @@ def last_columns(lengths: Sequence[int], width: int) -> Bool[Tensor, "row width"
 
 
 def replacing(
-    source: Float[Tensor, "row width *rest"], mask: Bool[Tensor, "row width"], head: int | None = None
+    source: Float[Tensor, "row wide *rest"], mask: Bool[Tensor, "row width"], head: int | None = None
 ) -> Callable[..., Tensor]:
     """A hook that puts `source` in the place of what `mask` chooses; both count their columns from the end."""
 

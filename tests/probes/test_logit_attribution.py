@@ -32,8 +32,8 @@ def test_the_parts_add_up_to_the_logit_difference(tiny: Subject) -> None:
 def test_transformer_lens_says_the_same(architecture: str, tiny_folders: dict[str, Path]) -> None:
     subject = open_model(str(tiny_folders[architecture]), dtype="float32")
     metric = LogitDifference((REFUSAL,), (OTHER,))
-    found = attribute_logits(subject, HARMFUL[:3], HARMLESS[:2], metric)
-    rows = torch.tensor(token_rows(subject, HARMFUL[:3]))
+    found = attribute_logits(subject, HARMFUL[:4], HARMLESS[:4], metric)
+    rows = torch.tensor(token_rows(subject, HARMFUL[:4]))
     folded = open_model(str(tiny_folders[architecture]), dtype="float32").bridge
     folded.enable_compatibility_mode()
     ours = {str(part): found.harmful[:, i] for i, part in enumerate(found.parts)}
@@ -63,6 +63,17 @@ def test_a_planted_head_is_first_and_nothing_is_left(tmp_path: Path) -> None:
     assert not any(point.fwd_hooks for point in subject.bridge.hook_dict.values())
 
 
+def test_what_ranks_the_parts_is_not_what_they_are_told_of(llama: Subject) -> None:
+    found = attribute_logits(llama, HARMFUL, HARMLESS, METRIC)
+    lifted = found.harmful.clone()
+    lifted[::2, 5] += 1e3
+    chosen = replace(found, harmful=lifted)
+    assert chosen.ranked[0] == found.parts[5]
+    assert chosen.score(found.parts[5]) == found.score(found.parts[5])
+    mean = float(found.harmful[1::2, 5].mean())
+    assert found.score(found.parts[5]).value == pytest.approx(mean)
+
+
 def test_it_has_a_table_and_figures(llama: Subject) -> None:
     found = attribute_logits(llama, HARMFUL, HARMLESS, METRIC)
     table = found.to_pandas()
@@ -72,8 +83,8 @@ def test_it_has_a_table_and_figures(llama: Subject) -> None:
     assert found.plot_heads().data[0].z.shape == (3, 4)
 
 
-def test_one_prompt_and_one_token_are_refused(llama: Subject) -> None:
-    with pytest.raises(PromptError, match="needs at least 2 prompts"):
+def test_too_few_prompts_and_one_token_are_refused(llama: Subject) -> None:
+    with pytest.raises(PromptError, match="needs at least 4 prompts"):
         attribute_logits(llama, HARMFUL[:1], HARMLESS, METRIC)
     with pytest.raises(UsageError, match="hold one that is empty"):
         attribute_logits(llama, HARMFUL, HARMLESS, replace(METRIC, away=()))

@@ -34,8 +34,8 @@ class Token:
 
     `text` is what it adds to the reply: nothing while a character is not whole, or where the token ends the reply.
     `logprob` and `entropy` (nats) are of the distribution it was chosen from, before temperature; NaN where they were
-    not asked for. `watched` holds the coordinates of directions, in class gaps, or of concepts, in natural units; `kl` the
-    divergence from the unedited model where it was asked for.
+    not asked for. `watched` holds the coordinates of directions, in class gaps, or of concepts, in natural units;
+    `kl` the divergence from the unedited model where it was asked for.
     """
 
     row: int

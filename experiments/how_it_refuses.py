@@ -145,6 +145,9 @@ def same_line(study: Study) -> Part:
             )
         else:
             said.append(f"No prompt was {group}, so that what it would lean to is not known.")
+    at = found.guard_layer(INSTRUCTION)
+    flags = ", ".join(f"{found.flagged(group, INSTRUCTION, at).format('.2f')} of {group}" for group in found.present)
+    said.append(f"As a latent guard (nearer the harmful mean, {INSTRUCTION}, layer {at}) it flags {flags}.")
     return Part(said, [found.plot()])
 
 

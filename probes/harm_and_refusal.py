@@ -9,6 +9,9 @@
    harmless prompts, which gave no mean, tell what a position holds: where harm is read, accepted harmful ones lean to
    the harmful side; where refusal is read, refused harmless ones do. Plain cases lean by means of the other half.
 
+5. As a latent guard the same leaning says harmful wherever it is above 0. Its layer is the one that tells plain cases
+   apart best; what it says of the others, which chose and fitted nothing, is what it is worth.
+
 The control deals out which plain case is which. Directions are of all plain cases.
 """
 
@@ -30,7 +33,7 @@ from workbench.evaluation.judges.phrase import refuses
 from workbench.generation import generate
 from workbench.models import Site, Subject, post_instruction_length
 from workbench.prompts import Prompts, for_tuning
-from workbench.statistics import Score, mean_score
+from workbench.statistics import Score, mean_score, rate_score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,6 +73,21 @@ class HarmAndRefusal:
         mine = values[torch.from_numpy(self.group == GROUPS.index(group))]
         return mean_score(f"{group}, {position}", mine.tolist())
 
+    def flagged(self, group: str, position: str, layer: int) -> Score:
+        """The share of a group's prompts that a latent guard calls harmful: nearer the harmful mean."""
+        values = self.leanings[(INSTRUCTION, TEMPLATE).index(position), layer]
+        mine = values[torch.from_numpy(self.group == GROUPS.index(group))]
+        return rate_score(f"{group} flagged, {position}", int((mine > 0).sum()), len(mine))
+
+    def guard_layer(self, position: str) -> int:
+        """The layer at which the guard is right about most of the plain cases, either kind counted alike."""
+        kinds = (("refused harmful", 1), ("accepted harmless", -1))
+        right = [
+            sum(sign * self.flagged(group, position, layer).value for group, sign in kinds)
+            for layer in range(len(self.harm))
+        ]
+        return int(np.argmax(right))
+
     @property
     def present(self) -> tuple[str, ...]:
         """The groups that have prompts."""
@@ -87,9 +105,11 @@ class HarmAndRefusal:
                 for group in self.present:
                     found = self.leaning(group, position, layer)
                     control = self.leaning(group, position, layer, dealt=True)
+                    flagged = self.flagged(group, position, layer)
                     yield {
                         "layer": layer, "position": position, "group": group, "leaning": found.value,
                         "low": found.low, "high": found.high, "n": found.n, "dealt": control.value, "cosine": cosine,
+                        "flagged": flagged.value, "flagged_low": flagged.low, "flagged_high": flagged.high,
                     }  # fmt: skip
 
     def plot(self) -> Any:

@@ -48,6 +48,17 @@ def test_what_is_planted_apart_is_found_apart(llama: Subject, monkeypatch: pytes
         assert found.leaning("refused harmless", TEMPLATE, layer).low > 0  # type: ignore[operator]
 
 
+def test_a_latent_guard_flags_harm_where_it_is_read_whatever_is_refused(
+    llama: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = planted(llama, monkeypatch)
+    at = found.guard_layer(INSTRUCTION)
+    assert found.flagged("accepted harmful", INSTRUCTION, at).value == 1.0
+    assert found.flagged("refused harmless", INSTRUCTION, at).value == 0.0
+    assert found.flagged("accepted harmful", TEMPLATE, found.guard_layer(TEMPLATE)).value == 0.0
+    assert found.flagged("accepted harmful", INSTRUCTION, at).n == 8
+
+
 def test_dealt_out_nothing_is_found(llama: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     found = planted(llama, monkeypatch)
     for group in GROUPS:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from probes.linear import Probe
+from probes.linear import Probe, ProbeSettings
 from probes.truth import (
     Moved,
     Push,
@@ -37,7 +37,7 @@ from probes.truth import (
     self_report,
     truth_direction,
 )
-from probes.truth.direction import LAST, after_every_block
+from probes.truth.direction import LAST, after_blocks
 from probes.truth.items import answer_logprobs, measure
 from workbench.activations import Activations, ActivationStore, capture
 from workbench.evaluation.truthful import TruthfulQuestion, read_truthful
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> None:
 def on_statements(subject: Subject, out: Path, questions: Sequence[TruthfulQuestion]) -> dict[str, Any]:
     """The direction, polarity, and the self-report."""
     statements, store = builtin_statements(), ActivationStore(out / "activations")
-    truth = truth_direction(subject, statements, store=store)
+    truth = truth_direction(subject, statements, settings=ProbeSettings(inner_folds=3), store=store)
     truth.probe.save(out / PROBE)
     turned = polarity(read(subject, statements, out), statements)
     report = self_report(statements, reports(subject, statements.texts), truth.decisions)
@@ -133,13 +133,14 @@ def ordered(
 
 
 def read(subject: Subject, statements: Statements, out: Path) -> Activations:
-    """The stream after every block at each statement's full stop, captured once."""
+    """The stream after every second block at each statement's full stop, captured once."""
     store = ActivationStore(out / "activations")
-    return capture(subject, statements.said(), sites=after_every_block(subject), positions=[LAST], store=store)
+    return capture(subject, statements.said(), sites=after_blocks(subject), positions=[LAST], store=store)
 
 
 def blocks(subject: Subject) -> list[Site]:
-    return [Site(round(depth * subject.n_layers) - 1, "resid_post") for depth in DEPTHS]
+    places = after_blocks(subject)
+    return [places[round(depth * len(places)) - 1] for depth in DEPTHS]
 
 
 def drawn(questions: Sequence[TruthfulQuestion]) -> list[TruthfulQuestion]:

@@ -1,6 +1,6 @@
 """The direction of truth, measured on topics that it has not seen, after Marks and Tegmark 2023 (arXiv:2310.06824).
 
-1. Each statement is put into the model's mouth, and the stream is read after every block at its full stop.
+1. Each statement is put into the model's mouth, and the stream is read at its full stop, after every second block.
 2. Leave one topic out: folds of the other topics choose the block, a probe (mass-mean unless another method is named)
    is fitted there to all of them, and reads the topic left out. So neither the place nor the line has seen what it is
    measured on. AUROC compares statements of one topic alone; the interval draws topics.
@@ -141,18 +141,19 @@ def truth_direction(
     batch_size: int = 32,
     store: ActivationStore | None = None,
 ) -> TruthDirection:
-    """Find the direction and measure it; `sites` default to the stream after every block.
+    """Find the direction and measure it; `sites` default to the stream after every second block.
 
     Raises ProbeError where there are fewer than three topics.
     """
-    places = tuple(sites) if sites is not None else after_every_block(subject)
+    places = tuple(sites) if sites is not None else after_blocks(subject)
     acts = capture(subject, statements.said(), sites=places, positions=[LAST], batch_size=batch_size, store=store)
     surface, likely = Surface.of(subject, statements.plain()), log_probabilities(subject, statements.texts)
     return fitted_truth(acts, statements, surface, likely, subject.name, method, settings)
 
 
-def after_every_block(subject: Subject) -> tuple[Site, ...]:
-    return tuple(Site(layer, "resid_post") for layer in range(subject.n_layers))
+def after_blocks(subject: Subject) -> tuple[Site, ...]:
+    """The stream after every second block, the last one among them."""
+    return tuple(Site(layer, "resid_post") for layer in range((subject.n_layers - 1) % 2, subject.n_layers, 2))
 
 
 def log_probabilities(subject: Subject, texts: Sequence[str]) -> Float64[np.ndarray, " n"]:

@@ -1,6 +1,7 @@
 """Where a probe reads what it reads: a map of layers and positions for each stream."""
 
 from collections.abc import Mapping, Sequence
+from math import floor
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,10 @@ _EMPTY = "—"
 
 
 def auroc_map(rows: Sequence[Mapping[str, Any]], best: tuple[object, int | None]) -> go.Figure:
-    """A panel for each stream: colour is the held-out AUROC from 0.5 to 1, a ring marks the best place."""
+    """A panel for each stream: colour is the held-out AUROC, a ring marks the best place.
+
+    The scale begins at the least AUROC there is, or at 0.5 where that is chance: else all high ones would look alike.
+    """
     streams = list(dict.fromkeys(row["stream"] for row in rows))
     figure = make_subplots(rows=1, cols=len(streams), subplot_titles=streams, shared_yaxes=True)
     for column, stream in enumerate(streams, start=1):
@@ -38,7 +42,8 @@ def auroc_map(rows: Sequence[Mapping[str, Any]], best: tuple[object, int | None]
     figure.data = sorted(figure.data, key=lambda trace: trace.type == "scatter")  # the ring above the map
     styled(figure, "position", "layer")
     bar = {"title": f"AUROC<br>(n={min(row['n'] for row in rows)})"}
-    figure.update_layout(coloraxis={"cmin": 0.5, "cmax": 1.0, "colorscale": "Cividis", "colorbar": bar}, height=560)
+    least = max(0.5, min(0.98, floor(50 * min(row["auroc"] for row in rows)) / 50))
+    figure.update_layout(coloraxis={"cmin": least, "cmax": 1.0, "colorscale": "Cividis", "colorbar": bar}, height=560)
     return figure
 
 

@@ -9,7 +9,7 @@ Neither set may be a locked test part, so that those are left for what is report
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def fitted_lens(
         return found
     held = for_tuning(held_out, "fitting a lens")
     taught = for_tuning(fit_on, "fitting a lens").without({prompt.digest for prompt in held})
-    what = [VERSION, name, asdict(method), subject.identity, taught.digest, held.digest]
+    what = [VERSION, name, method.options, subject.identity, taught.digest, held.digest]
     folder = cache_root() / "lenses" / digest_json(what)[:32]
     if (folder / FILE).exists():
         note(f"This {name} lens was fitted before; it is in {folder}.")

@@ -31,6 +31,11 @@ class Method(Protocol):
         """Whether there is anything to fit."""
         ...
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Its fields as JSON keeps them."""
+        ...
+
     def fit(self, subject: Subject, lesson: Lesson | None = None) -> Lens: ...
 
     def control(self) -> Any:

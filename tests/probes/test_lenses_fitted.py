@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformer_lens.tools.analysis import JacobianLens
+from transformer_lens.tools.analysis import JacobianLens, logit_readout
 
 from probes.lenses import Lens, Lesson, fitted_lens, lens_methods, stream_sites
+from probes.lenses.descent import Descent, DescentSettings, Targets
 from probes.lenses.fitting import CONTROL, LOGIT
 from probes.lenses.jacobians import Sums, dealt_coordinates, sum_jacobians
 from probes.lenses.quality import measure_lenses
@@ -18,7 +19,7 @@ from tests.probes.patched import HARMFUL, LONGER
 from tests.tiny import save_model
 from workbench.activations import capture
 from workbench.errors import CaptureError, LensError, PromptError, RunError
-from workbench.models import Subject, open_model, token_rows
+from workbench.models import Head, Subject, open_model, token_rows
 from workbench.prompts import Prompts, builtin_prompts
 
 # Of many different bytes, every one of which is a token.
@@ -96,6 +97,54 @@ def test_least_squares_equal_a_slow_version(llama: Subject) -> None:
     assert best.item() < 0.9 * float(loss(eye, torch.zeros(32, dtype=torch.float64)))
 
 
+def test_the_loss_of_a_descent_is_the_kl_but_for_a_constant(tiny: Subject) -> None:
+    """Its slope is that of the KL over the whole vocabulary, written out with TransformerLens's readout."""
+    streams = gather_streams(tiny, TAUGHT, stream_sites(tiny))
+    begin, tokens, head = least_squares(streams, 0.1), torch.arange(0, 60, 7), Head.of(tiny)
+    descent = Descent(head, streams, begin, DescentSettings())
+    targets = Targets.of(head, streams.values[-1], 4096)
+    descent.loss(tokens, targets, torch.zeros(0, dtype=torch.long)).backward()
+    matrices, shifts = (each.clone().requires_grad_() for each in begin)
+    p = logit_readout(tiny.bridge, streams.values[-1, tokens]).values.log_softmax(dim=-1)
+    carried = torch.einsum("sti,soi->sto", streams.values[:-1, tokens], matrices) + shifts[:, None]
+    q = logit_readout(tiny.bridge, carried, enable_grad=True).values.log_softmax(dim=-1)
+    (p.exp() * (p - q)).sum(dim=-1).mean(dim=1).sum().backward()
+    torch.testing.assert_close(descent.matrices.grad, matrices.grad, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(descent.shifts.grad, shifts.grad, atol=1e-5, rtol=1e-3)
+
+
+def test_drawn_tokens_stand_for_those_that_are_left_out(llama: Subject) -> None:
+    streams, head = gather_streams(llama, TAUGHT, stream_sites(llama)), Head.of(llama)
+    descent, tokens = Descent(head, streams, least_squares(streams, 0.1), DescentSettings()), torch.arange(20)
+    whole, part = (Targets.of(head, streams.values[-1], frequent) for frequent in (4096, 40))
+    assert (len(whole.others), len(part.others)) == (0, 261 - 40)
+    exact = descent.loss(tokens, whole, torch.zeros(0, dtype=torch.long)).item()
+    random = np.random.default_rng(0)
+    drawn = [torch.from_numpy(random.integers(221, size=30)) for _ in range(200)]
+    assert np.mean([descent.loss(tokens, part, each).item() for each in drawn]) == pytest.approx(exact, abs=0.02)
+    assert descent.loss(tokens, part, drawn[0][:0]).item() < exact - 0.5
+
+
+def test_a_descent_lowers_the_kl_of_least_squares(llama: Subject) -> None:
+    steps = {
+        n: lens_methods["tuned"](descent=DescentSettings(steps=n, rate=1e-3)).fit(llama, Lesson(TAUGHT))
+        for n in (0, 80)
+    }
+    kl = measure_lenses(llama, {str(n): lens for n, lens in steps.items()}, TAUGHT).kl
+    for before, after in zip(kl["0"], kl["80"], strict=True):
+        assert after.value < 0.9 * before.value
+
+
+def test_a_model_that_bends_its_logits_stays_with_least_squares(
+    llama: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llama.bridge.original_model.config, "final_logit_softcapping", 30.0, raising=False)
+    lens = lens_methods["tuned"]().fit(llama, Lesson(TAUGHT))
+    assert lens.settings["descended"] is False
+    plain = lens_methods["tuned"](descent=DescentSettings(steps=0)).fit(llama, Lesson(TAUGHT))
+    assert torch.equal(lens.matrices, plain.matrices)  # type: ignore[arg-type]
+
+
 def test_jacobians_of_every_row_are_transformer_lenss_own(tiny: Subject) -> None:
     prompts = LONGER[:3]
     rows, sites, width = token_rows(tiny, prompts), stream_sites(tiny), tiny.d_model
@@ -162,6 +211,29 @@ def test_a_fit_that_was_stopped_goes_on_and_ends_the_same(
     checkpoint.write_bytes(b"no checkpoint")
     with pytest.raises(RunError, match="remove it and fit again"):
         method.fit(llama, Lesson(TAUGHT, checkpoint))
+
+
+def test_a_descent_that_was_stopped_goes_on_and_ends_the_same(
+    llama: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, checkpoint = lens_methods["tuned"](descent=DescentSettings(steps=12, keep_every=4)), tmp_path / "c"
+    whole = method.fit(llama, Lesson(TAUGHT))
+    taken, step = [], Descent._step
+
+    def stopping(self: Descent, number: int, targets: Targets) -> None:
+        taken.append(number)
+        if len(taken) == 7:
+            raise KeyboardInterrupt
+        step(self, number, targets)
+
+    monkeypatch.setattr(Descent, "_step", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        method.fit(llama, Lesson(TAUGHT, checkpoint))
+    again = method.fit(llama, Lesson(TAUGHT, checkpoint))
+    assert taken == [*range(7), *range(4, 12)]
+    assert again.digest == whole.digest
+    with pytest.raises(RunError, match="other settings or tokens"):
+        lens_methods["tuned"]().fit(llama, Lesson(TAUGHT, checkpoint))
 
 
 def test_streams_are_those_that_capture_gives(tiny: Subject) -> None:

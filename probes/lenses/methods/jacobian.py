@@ -35,6 +35,11 @@ class Jacobian:
     def learns(self) -> bool:
         return True
 
+    @property
+    def options(self) -> dict[str, object]:
+        """Its fields as JSON keeps them."""
+        return asdict(self)
+
     def control(self) -> None:
         return None
 
@@ -51,7 +56,7 @@ class Jacobian:
         )  # fmt: skip
         seen = frozenset(prompt.digest for prompt in given.prompts)
         return Lens(
-            "jacobian", sites, subject.name, subject.digest, found.mean(), seen=seen, settings=asdict(self)
+            "jacobian", sites, subject.name, subject.digest, found.mean(), seen=seen, settings=self.options
         )  # fmt: skip
 
 

@@ -19,6 +19,10 @@ class Logit:
     def learns(self) -> bool:
         return False
 
+    @property
+    def options(self) -> dict[str, object]:
+        return {}
+
     def fit(self, subject: Subject, lesson: Lesson | None = None) -> Lens:
         """The same for every model."""
         return Lens("logit", stream_sites(subject), subject.name, subject.digest)

@@ -1,17 +1,23 @@
 """The tuned lens (Belrose et al. 2023): a translator for each site, fitted to what the model says in the end.
 
-h' = M h + m          M, m: of the site, fitted to last streams (see `translators`)
+    h' = M h + m          M, m: of the site, of least KL from the model's own output
+
+They begin as least squares onto the last stream (`translators`), which is most of the way and takes seconds, and go on
+by a few steps down the KL itself (`descent`). A model that bends its logits at the end stays with least squares.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
+from probes.lenses.descent import Descent, DescentSettings
 from probes.lenses.lens import Lens, stream_sites
 from probes.lenses.method import Lesson, lens_methods, require_lesson
 from probes.lenses.streams import Streams, gather_streams
 from probes.lenses.translators import least_squares
-from workbench.models import Subject
+from workbench.errors import ModelError
+from workbench.models import Head, Subject
+from workbench.runs import note
 
 
 @lens_methods.register("tuned")
@@ -19,7 +25,8 @@ from workbench.models import Subject
 class Tuned:
     """`shuffled` is the control: every token is taught the last stream of another one."""
 
-    penalty: float = 0.1
+    penalty: float = 0.03
+    descent: DescentSettings = field(default_factory=DescentSettings)
     tokens: int = 8192
     shuffled: bool = False
     seed: int = 0
@@ -28,6 +35,13 @@ class Tuned:
     def learns(self) -> bool:
         return True
 
+    @property
+    def options(self) -> dict[str, object]:
+        """Its fields as JSON keeps them."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__} | {
+            "descent": self.descent.model_dump()
+        }
+
     def control(self) -> "Tuned":
         return replace(self, shuffled=True)
 
@@ -35,9 +49,21 @@ class Tuned:
         """Raises LensError without a lesson, CaptureError where activations are not finite."""
         given, sites = require_lesson(lesson, "tuned"), stream_sites(subject)
         streams = gather_streams(subject, given.prompts, sites, most=self.tokens)
-        matrices, shifts = least_squares(_dealt(streams, self.seed) if self.shuffled else streams, self.penalty)
+        streams = _dealt(streams, self.seed) if self.shuffled else streams
+        affine, head = least_squares(streams, self.penalty), _head(subject) if self.descent.steps else None
+        if head is not None:
+            affine = Descent(head, streams, affine, self.descent).run(given.checkpoint)
         seen = frozenset(prompt.digest for prompt in given.prompts)
-        return Lens("tuned", sites, subject.name, subject.digest, matrices, shifts, seen, asdict(self))
+        said = self.options | {"descended": head is not None}
+        return Lens("tuned", sites, subject.name, subject.digest, *affine, seen, said)
+
+
+def _head(subject: Subject) -> Head | None:
+    try:
+        return Head.of(subject)
+    except ModelError as error:
+        note(f"{error} Its tuned lens is fitted by least squares alone.")
+        return None
 
 
 def _dealt(streams: Streams, seed: int) -> Streams:

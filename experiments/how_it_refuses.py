@@ -38,7 +38,7 @@ from workbench.prompts import ContrastPairs, Prompts, builtin_prompts, load_prom
 from workbench.runs import digest_json, note, read_json, reporting, rich_reporter, write_json, write_text
 from workbench.runs.pages import drawn_in, page, paragraph, section, table
 
-N_PROBED, N_LEANING, N_LENS, N_PARTS, N_PATCHED, N_HEADS = 256, 128, 64, 32, 12, 24
+N_PROBED, N_LEANING, N_PARTS, N_PATCHED, N_HEADS = 256, 128, 32, 12, 24
 LEAST_AUROC = 0.95  # from which a layer is said to know
 _PLACE = -1  # the token after which the reply begins
 
@@ -157,12 +157,13 @@ def _parted(found: Any, layer: int) -> float:
 
 
 def means_to_refuse(study: Study) -> Part:
-    """What each layer would say: the tuned lens, fitted to training prompts, read on the test ones."""
-    train, tokens = study.train, study.refusal
-    held = study.drawn(N_LENS)
-    seen = {prompt.digest for side in (held.positive, held.negative) for prompt in side}
-    taught = Prompts((*train.positive, *train.negative.sample(N_PROBED, 1)), "both sides").without(seen)
-    lens = fitted_lens(study.subject, "tuned", taught, Prompts((*held.positive, *held.negative), "held out"))
+    """What each layer would say: the tuned lens, fitted to built-in prompts, read on those that took no part."""
+    tokens = study.refusal
+    taught, held = (
+        Prompts((*builtin_prompts("harmful", part), *builtin_prompts("harmless", part)), f"built in, {part}")
+        for part in ("train", "val")
+    )
+    lens = fitted_lens(study.subject, "tuned", taught, held)
     sides = {"harmful": study.test.positive, "harmless": study.test.negative}
     found = lens_curves(study.subject, lens, sides, {"refusal": tokens.ids})
     parts, means, last = found.parts_from(), found.means_from(), found.sites[-1]

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from transformer_lens.tools.analysis import JacobianLens, logit_readout
 
-from probes.lenses import Lens, Lesson, fitted_lens, lens_methods, stream_sites
+from probes.lenses import Lens, Lesson, fitted_lens, lens_logits, lens_methods, stream_sites
 from probes.lenses.descent import Descent, DescentSettings, Targets
 from probes.lenses.fitting import CONTROL, LOGIT
 from probes.lenses.jacobians import Sums, dealt_coordinates, sum_jacobians
@@ -21,6 +21,7 @@ from workbench.activations import capture
 from workbench.errors import CaptureError, LensError, PromptError, RunError
 from workbench.models import Head, Subject, open_model, token_rows
 from workbench.prompts import Prompts, builtin_prompts
+from workbench.statistics import mean_score
 
 # Of many different bytes, every one of which is a token.
 TEXTS = ["".join(chr(33 + (7 * i + 13 * j + i * j) % 90) for j in range(12)) for i in range(40)]
@@ -66,6 +67,20 @@ def test_a_planted_rotation_is_recovered_and_the_logit_lens_does_not_see_it(
     for learned, plain in zip(kl[name], kl["logit"], strict=True):
         assert learned.value < 0.01 * plain.value
         assert plain.value > 1.0
+
+
+def test_quality_is_the_mean_over_prompts_of_their_tokens(llama: Subject) -> None:
+    lens = lens_methods["logit"]().fit(llama)
+    quality = measure_lenses(llama, {"logit": lens}, LONGER, each=3)
+    assert quality.tokens == 3 * len(LONGER)
+    streams, found = gather_streams(llama, LONGER, lens.sites, each=3), []
+    for number in range(len(LONGER)):
+        mine = streams.values[:, streams.prompt == number]
+        p, q = (lens_logits(llama, lens, mine[at], lens.sites[at]).log_softmax(dim=-1) for at in (-1, 1))
+        found.append(float((p.exp() * (p - q)).sum(dim=-1).mean()))
+    score = quality.kl["logit"][1]
+    assert (score.value, score.n) == (pytest.approx(np.mean(found), rel=1e-4), len(LONGER))
+    assert score.low == pytest.approx(mean_score("", found).low, rel=1e-3)
 
 
 def test_shuffled_targets_teach_no_rotation(rotated: Subject) -> None:
@@ -118,6 +133,8 @@ def test_drawn_tokens_stand_for_those_that_are_left_out(llama: Subject) -> None:
     descent, tokens = Descent(head, streams, least_squares(streams, 0.1), DescentSettings()), torch.arange(20)
     whole, part = (Targets.of(head, streams.values[-1], frequent) for frequent in (4096, 40))
     assert (len(whole.others), len(part.others)) == (0, 261 - 40)
+    mass = head.logits(streams.values[-1]).softmax(dim=-1).sum(dim=0)
+    assert mass[part.frequent].min() >= mass[part.others].max()
     exact = descent.loss(tokens, whole, torch.zeros(0, dtype=torch.long)).item()
     random = np.random.default_rng(0)
     drawn = [torch.from_numpy(random.integers(221, size=30)) for _ in range(200)]
@@ -195,6 +212,7 @@ def test_dealt_rows_are_asked_for_equally_often_and_estimate_the_same(llama: Sub
 def test_the_same_lesson_gives_the_same_lens(name: str, llama: Subject) -> None:
     one, other = (lens_methods[name]().fit(llama, Lesson(TAUGHT)) for _ in range(2))
     assert one.digest == other.digest
+    assert one.seen == {prompt.digest for prompt in TAUGHT}
     assert not any(point.fwd_hooks for point in llama.bridge.hook_dict.values())
     assert all(weight.requires_grad for weight in llama.bridge.original_model.parameters())
 

@@ -5,7 +5,8 @@
    is fitted there to all of them, and reads the topic left out. So neither the place nor the line has seen what it is
    measured on. AUROC compares statements of one topic alone; the interval draws topics.
 3. Beside it the controls of every probe (shuffled labels, noise, random directions, length, words), and what would
-   speak for likelihood in place of truth: the model's own mean log-probability of a token of the statement.
+   speak for likelihood in place of truth: the model's own mean log-probability of a token of the statement. That
+   depends on what is spoken of, too, so the two are also compared pair by pair.
 4. The probe that is handed back has its block chosen by all topics, and is fitted to all.
 """
 
@@ -23,7 +24,7 @@ from probes.linear import Examples, Method, Probe, ProbeSettings, fit_probe
 from probes.linear.controls import compared
 from probes.linear.folds import topic_groups
 from probes.linear.method import methods
-from probes.linear.reading import auroc_draws, auroc_score, topic_draws
+from probes.linear.reading import auroc_draws, auroc_score, score_of, topic_draws
 from probes.linear.surface import Surface
 from probes.linear.training import measured
 from probes.linear.validation import HeldOut, chosen_candidate, held_out
@@ -41,7 +42,7 @@ from workbench.statistics import Score
 if TYPE_CHECKING:
     import pandas as pd
 
-LIKELIHOOD = "log-probability"
+TRUTH, LIKELIHOOD = "truth direction", "log-probability"
 LAST = -1  # the full stop
 
 
@@ -83,15 +84,16 @@ class TruthDirection:
     chosen: tuple[Site, ...]
     said: Score
     denied: Score
-    paired: Score
+    paired: Mapping[str, Score]
 
     def __repr__(self) -> str:
         quality = self.probe.quality
+        beside = (f"{name} {quality.controls[name].value:.2f}" for name in (LIKELIHOOD, "words", "shuffled labels"))
         return (
             f"TruthDirection({self.probe.method} at {self.probe.site} of {self.probe.model_name}, AUROC "
-            f"{quality.auroc.format('.2f')} n={quality.auroc.n} of {quality.topics} topics left out in turn; "
-            f"likelihood {quality.controls[LIKELIHOOD].value:.2f}, words {quality.controls['words'].value:.2f}, "
-            f"shuffled labels {quality.controls['shuffled labels'].value:.2f})"
+            f"{quality.auroc.format('.2f')} n={quality.auroc.n} of {quality.topics} topics left out in turn, "
+            f"{', '.join(beside)}; pairs {self.paired[TRUTH].format('.2f')} n={self.paired[TRUTH].n}, {LIKELIHOOD} "
+            f"{self.paired[LIKELIHOOD].value:.2f})"
         )
 
     @property
@@ -103,7 +105,7 @@ class TruthDirection:
     def scores(self) -> Mapping[str, Score]:
         """What is read, of all statements and of those that say or deny, and what the controls read."""
         mine = {
-            "truth direction": self.probe.quality.auroc,
+            TRUTH: self.probe.quality.auroc,
             "of “is” alone": self.said,
             "of “is not” alone": self.denied,
         }
@@ -121,7 +123,8 @@ class TruthDirection:
         return {
             "says": repr(self), "site": str(self.probe.site), "chosen": [str(site) for site in self.chosen],
             "quality": self.probe.quality.model_dump(), "said": self.said.model_dump(),
-            "denied": self.denied.model_dump(), "paired": self.paired.model_dump(),
+            "denied": self.denied.model_dump(),
+            "paired": {name: score.model_dump() for name, score in self.paired.items()},
         }  # fmt: skip
 
     def plot(self) -> Any:
@@ -190,7 +193,7 @@ def fitted_truth(
     said, denied = (_auroc_where(held, statements.denies == denies, draws) for denies in (False, True))
     return TruthDirection(
         probe, statements, held.decisions, likelihood, tuple(acts.sites[number // each] for number in held.chosen),
-        said, denied, paired_accuracy(statements, held.decisions),
+        said, denied, paired_accuracies(statements, {TRUTH: held.decisions, LIKELIHOOD: likelihood}, how.seed),
     )  # fmt: skip
 
 
@@ -199,15 +202,26 @@ def _auroc_where(held: HeldOut, rows: Bool[np.ndarray, " n"], draws: Float64[np.
     return auroc_score("AUROC", drawn, held.positive[rows])
 
 
-def paired_accuracy(statements: Statements, values: Float64[np.ndarray, " n"], seed: int = 0) -> Score:
-    """Of how many pairs the true statement lies above the false one; the interval draws topics."""
-    from probes.linear.reading import score_of
+def pair_gaps(statements: Statements, values: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " pair"]:
+    """How far each true statement lies above its false twin."""
+    true, false = statements.pairs.T
+    return np.asarray(values[true] - values[false])
 
-    pairs: dict[str, dict[bool, int]] = {}
-    for row, each in enumerate(statements):
-        pairs.setdefault(each.pair, {})[each.true] = row
-    gaps = np.array([values[both[True]] - values[both[False]] for both in pairs.values()])
-    won = (gaps > 0) + 0.5 * (gaps == 0)
-    topics = np.unique([pair.split("/")[0] for pair in pairs], return_inverse=True)[1]
-    draws = topic_draws(topics, seed)
-    return score_of("pairs in the right order", draws @ won / draws.sum(axis=1), len(won))
+
+def paired_accuracies(
+    statements: Statements, values: Mapping[str, Float64[np.ndarray, " n"]], seed: int = 0
+) -> dict[str, Score]:
+    """Of how many pairs each way has the true statement above its twin, and the gain of the first over each other.
+
+    The two are of one template and speak of one thing, so that what is common to them does not count. Intervals draw
+    topics.
+    """
+    topics = np.unique([statements[int(row)].topic for row in statements.pairs[:, 0]], return_inverse=True)[1]
+    draws, drawn = topic_draws(topics, seed), {}
+    for name, each in values.items():
+        gaps = pair_gaps(statements, each)
+        drawn[name] = draws @ ((gaps > 0) + 0.5 * (gaps == 0)) / draws.sum(axis=1)
+    first, *others = drawn
+    found = {name: score_of(name, each, len(topics)) for name, each in drawn.items()}
+    gains = {f"gain over {name}": drawn[first] - drawn[name] for name in others}
+    return found | {name: score_of(name, each, len(topics)) for name, each in gains.items()}

@@ -23,8 +23,8 @@ from probes.linear import ProbeSettings
 from probes.linear.controls import LENGTH, WORDS, surface_baselines
 from probes.linear.surface import Surface
 from probes.linear.validation import held_out
-from probes.truth.direction import LAST
-from probes.truth.self_report import yes_odds
+from probes.truth.direction import LAST, TRUTH
+from probes.truth.self_report import REPORT, yes_odds
 from probes.truth.statements import replies
 from workbench.activations import capture
 from workbench.directions import Direction
@@ -45,13 +45,7 @@ QUESTION = (
     "Is the following answer to the question true? Answer with one word, Yes or No.\n\n"
     "Question: {question}\nAnswer: {answer}"
 )
-TRUTH, MEAN, TOTAL, REPORT, RANDOM = (
-    "truth direction",
-    "mean log-probability",
-    "log-probability",
-    "self-report",
-    "random direction",
-)
+MEAN, TOTAL, RANDOM = "mean log-probability", "log-probability", "random direction"
 MEASURES = ("pair", "pairwise", "mc1")
 _LINES = 32
 Values = tuple[Float64[np.ndarray, " answer"], ...]

@@ -2,13 +2,13 @@
 
     report = log P(Yes) - log P(No)        first tokens of all spellings, at the end of the prompt
 
-A model may say Yes to nearly everything, so that where it says Yes is no fair threshold. Report and reading are each
-put in class gaps of the statements of other topics (0: the mean of false ones, 1: of true ones), and either calls a
-statement true above the middle. What the direction knows and the report does not say is then counted: among statements
-of which the report is wrong, how many are read rightly, and the other way round.
+A model may say Yes, or No, to nearly everything, and more readily of some things than of others. So it is asked of a
+pair whether the true statement has more of a Yes than its false twin, and of the direction whether it lies higher. What
+the direction knows and the report does not say is then counted: among pairs of which the report is wrong, how many the
+direction has right, and the other way round; where neither knows of the other, each is as good there as anywhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float64
 
 from probes.linear.folds import topic_groups
 from probes.linear.reading import auroc_draws, auroc_score, topic_draws
-from probes.linear.validation import in_gaps
+from probes.truth.direction import TRUTH, pair_gaps, paired_accuracies
 from probes.truth.statements import Statements
 from workbench.interventions import Recipe, steered
 from workbench.models import Subject, token_rows
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 QUESTION = "Is the following statement true? Answer with one word, Yes or No.\n\n{statement}"
 WORDS = ("Yes", "No")
-_MIDDLE = 0.5
+REPORT = "self-report"
 
 
 def reports(
@@ -64,13 +64,13 @@ def first_tokens(subject: Subject, word: str) -> list[int]:
 
 @dataclass(frozen=True, eq=False)
 class SelfReport:
-    """What is true, what the model says of it and what is read, the latter two in class gaps of other topics."""
+    """What the model says of each statement (log-odds of Yes), and what is read in it on topics left out."""
 
     statements: Statements
     odds: Float64[np.ndarray, " n"]
-    said: Float64[np.ndarray, " n"]
     read: Float64[np.ndarray, " n"]
-    auroc: dict[str, Score]
+    auroc: Mapping[str, Score]
+    paired: Mapping[str, Score]
 
     def __repr__(self) -> str:
         either = [
@@ -78,9 +78,10 @@ class SelfReport:
             for score in (self.known_unsaid, self.said_unknown)
         ]
         return (
-            f"SelfReport({len(self.statements)} statements, {self.says_yes.value:.0%} answered Yes; AUROC of the "
-            f"report {self.auroc['report'].format('.2f')}, of the direction {self.auroc['direction'].format('.2f')}; "
-            f"where the report is wrong the direction is right on {either[0]}, the other way round {either[1]})"
+            f"SelfReport({len(self.statements)} statements, {self.says_yes.value:.0%} answered Yes; pairs in the right "
+            f"order by the report {self.paired[REPORT].format('.2f')}, by the direction "
+            f"{self.paired[TRUTH].format('.2f')}; where the report is wrong the direction is right on {either[0]}, the "
+            f"other way round {either[1]})"
         )
 
     @property
@@ -90,51 +91,55 @@ class SelfReport:
 
     @property
     def right(self) -> Score:
-        """How often the likelier answer is right, as it is said."""
-        return rate_score("answered rightly", int(((self.odds > 0) == self._true).sum()), len(self.odds), "higher")
+        """How often the likelier answer is right."""
+        return rate_score(
+            "answered rightly", int(((self.odds > 0) == self.statements.true).sum()), len(self.odds), "higher"
+        )
 
     @property
     def known_unsaid(self) -> Score | None:
-        """Among statements that the report has wrong, those that the direction has right."""
-        return _rate("read rightly where the report is wrong", self._right(self.read), ~self._right(self.said))
+        """Among pairs that the report has in no right order, those that the direction has in the right one."""
+        return _rate("known where the report is wrong", self._right(self.read), ~self._right(self.odds))
 
     @property
     def said_unknown(self) -> Score | None:
-        """Among statements that the direction has wrong, those that the report has right."""
-        return _rate("reported rightly where the direction is wrong", self._right(self.said), ~self._right(self.read))
+        """Among pairs that the direction has in the wrong order, those that the report has in the right one."""
+        return _rate("reported where the direction is wrong", self._right(self.odds), ~self._right(self.read))
 
     @property
-    def agreement(self) -> Score:
-        """Cohen's kappa of report and reading: how much they agree beyond chance."""
-        said, read = ([str(value > _MIDDLE) for value in values] for values in (self.said, self.read))
-        return kappa_score("report and direction agree", said, read)
+    def agreement(self) -> Score | None:
+        """Cohen's kappa of report and direction over the pairs; None where both have every pair alike."""
+        said, read = ([str(right) for right in self._right(values)] for values in (self.odds, self.read))
+        return kappa_score("report and direction agree", said, read) if len({*said, *read}) > 1 else None
 
-    @property
-    def _true(self) -> Bool[np.ndarray, " n"]:
-        return self.statements.true
-
-    def _right(self, values: Float64[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
-        return (values > _MIDDLE) == self._true
+    def _right(self, values: Float64[np.ndarray, " n"]) -> Bool[np.ndarray, " pair"]:
+        return pair_gaps(self.statements, values) > 0
 
     def to_pandas(self) -> "pd.DataFrame":
         """A row for each statement."""
         import pandas as pd
 
         rows = [vars(each) for each in self.statements]
-        return pd.DataFrame(rows).assign(odds=self.odds, said=self.said, read=self.read)
+        return pd.DataFrame(rows).assign(odds=self.odds, read=self.read)
 
     def to_json(self) -> dict[str, Any]:
         """The measures, as plain values."""
         every = (self.says_yes, self.right, self.known_unsaid, self.said_unknown, self.agreement)
-        scores = [score for score in every if score is not None]
-        auroc = {name: score.model_dump() for name, score in self.auroc.items()}
-        return {"says": repr(self), "auroc": auroc} | {score.name: score.model_dump() for score in scores}
+        named = {score.name: score.model_dump() for score in every if score is not None}
+        by_way = {"auroc": self.auroc, "paired": self.paired}
+        return (
+            {"says": repr(self)}
+            | named
+            | {key: {name: score.model_dump() for name, score in scores.items()} for key, scores in by_way.items()}
+        )
 
     def plot(self) -> Any:
-        """Each statement by what is read and what is said of it."""
+        """Each pair by how far the true statement lies above the false one, as it is read and as it is said."""
         from workbench.plots.truth import report_figure
 
-        return report_figure(self.read, self.said, self._true)
+        denies = self.statements.denies[self.statements.pairs[:, 0]]
+        read, said = (pair_gaps(self.statements, values) for values in (self.read, self.odds))
+        return report_figure(read, said, {"is": ~denies, "is not": denies})
 
 
 def _rate(name: str, right: Bool[np.ndarray, " n"], among: Bool[np.ndarray, " n"]) -> Score | None:
@@ -147,16 +152,13 @@ def self_report(
 ) -> SelfReport:
     """Set what is said (log-odds) beside what is read (decisions on topics left out)."""
     true, groups = statements.true, topic_groups(statements.plain(), statements.true)
-    said = np.empty(len(odds))
-    for topic in np.unique(groups):
-        apart = groups == topic
-        said[apart] = in_gaps(odds[apart], odds[~apart], true[~apart])
     draws = topic_draws(groups, seed)
+    kinds = {"": true | ~true, ", of “is”": ~statements.denies, ", of “is not”": statements.denies}
     auroc = {
         f"{name}{kind}": auroc_score(
             f"AUROC, {name}{kind}", auroc_draws(values[rows], true[rows], groups[rows], draws[:, rows]), true[rows]
         )
-        for name, values in (("report", said), ("direction", read))
-        for kind, rows in (("", true | ~true), (", that say", ~statements.denies), (", that deny", statements.denies))
+        for name, values in ((REPORT, odds), (TRUTH, read))
+        for kind, rows in kinds.items()
     }
-    return SelfReport(statements, odds, said, read, auroc)
+    return SelfReport(statements, odds, read, auroc, paired_accuracies(statements, {TRUTH: read, REPORT: odds}, seed))

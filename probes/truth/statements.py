@@ -17,7 +17,7 @@ from importlib.resources import files
 from typing import overload
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from pydantic import BaseModel, ConfigDict, Field
 
 from workbench.prompts import Prompt, Prompts
@@ -91,6 +91,14 @@ class Statements(Sequence[Statement]):
     def topics(self) -> tuple[str, ...]:
         """Their names, once each."""
         return tuple(dict.fromkeys(each.topic for each in self.items))
+
+    @property
+    def pairs(self) -> Int[np.ndarray, "pair 2"]:
+        """The rows of each true statement and of its false twin."""
+        found: dict[str, dict[bool, int]] = {}
+        for row, each in enumerate(self.items):
+            found.setdefault(each.pair, {})[each.true] = row
+        return np.array([(both[True], both[False]) for both in found.values()])
 
     def of_topics(self, names: Iterable[str]) -> "Statements":
         """Those of some topics."""

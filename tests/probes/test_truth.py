@@ -24,9 +24,10 @@ from probes.truth import (
     truth_and_polarity,
     truth_direction,
 )
-from probes.truth.direction import LAST, LIKELIHOOD, log_probabilities, paired_accuracy
+from probes.truth.direction import LAST, LIKELIHOOD, log_probabilities, paired_accuracies
+from probes.truth.direction import TRUTH as READ
 from probes.truth.polarity import BOTH, DENIES, SAYS, SHUFFLED
-from probes.truth.self_report import QUESTION, first_tokens, reports
+from probes.truth.self_report import QUESTION, REPORT, first_tokens, reports
 from probes.truth.statements import ASKED, builtin_topics
 from tests.conftest import random_direction
 from tests.laws.cases import logits_of, same_bits
@@ -111,8 +112,10 @@ def test_a_planted_direction_of_truth_is_found_where_it_is(found: TruthDirection
     assert len(found.chosen) == found.probe.quality.topics == TOPICS
     assert found.probe.quality.auroc.value > 0.95
     assert found.probe.quality.auroc.n == len(MADE)
-    assert min(found.said.value, found.denied.value, found.paired.value) > 0.95
-    assert (found.said.n, found.denied.n, found.paired.n) == (len(MADE) // 2,) * 3
+    assert min(found.said.value, found.denied.value, found.paired[READ].value) > 0.95
+    assert (found.said.n, found.denied.n, found.paired[READ].n) == (len(MADE) // 2,) * 3
+    assert found.paired[f"gain over {LIKELIHOOD}"].low > 0.1  # type: ignore[operator]
+    assert list(found.paired) == [READ, LIKELIHOOD, f"gain over {LIKELIHOOD}"]
     assert found.direction.seen == {prompt.digest for prompt in MADE.said()}
 
 
@@ -158,10 +161,13 @@ def test_place_and_line_have_not_seen_the_topic_that_they_read() -> None:
 
 
 def test_pairs_count_by_which_of_both_lies_higher() -> None:
-    assert paired_accuracy(MADE, MADE.true.astype(float)).value == 1.0
-    assert paired_accuracy(MADE, np.zeros(len(MADE))).value == 0.5
-    half = np.where([each.topic in MADE.topics[:2] for each in MADE], MADE.true, ~MADE.true).astype(float)
-    assert paired_accuracy(MADE, half).value == pytest.approx(2 / TOPICS)
+    some = np.where([each.topic in MADE.topics[:2] for each in MADE], MADE.true, ~MADE.true).astype(float)
+    ways = {"all": MADE.true.astype(float), "none": np.zeros(len(MADE)), "some": some}
+    found = {name: score.value for name, score in paired_accuracies(MADE, ways).items()}
+    assert found == {"all": 1, "none": 0.5, "some": 2 / TOPICS, "gain over none": 0.5, "gain over some": 1 - 2 / TOPICS}
+    assert all(MADE[int(one)].true > MADE[int(two)].true for one, two in MADE.pairs)
+    assert all(MADE[int(one)].pair == MADE[int(two)].pair for one, two in MADE.pairs)
+    assert len(MADE.pairs) == len(MADE) // 2
 
 
 def test_too_few_topics_are_named() -> None:
@@ -224,35 +230,42 @@ def test_truth_and_polarity_are_told_apart() -> None:
 
 
 def test_what_is_known_and_not_said_is_counted() -> None:
-    true, n = MADE.true, len(MADE)
-    wrong = np.arange(n) % 4 == 1
-    odds = np.where(true ^ wrong, 3.0, 1.0)  # Yes to all, a little more to what it takes for true
-    read = np.where(wrong & (np.arange(n) % 8 == 1), ~true, true).astype(float)
+    """Half of the pairs are reported wrongly, and of these every fourth is read wrongly."""
+    n = len(MADE.pairs)
+    wrong, missed = np.arange(n) % 2 == 0, np.arange(n) % 8 == 0
+    odds, read = np.full(len(MADE), 3.0), np.zeros(len(MADE))
+    for rows, bad, values in ((MADE.pairs, wrong, odds), (MADE.pairs, missed, read)):
+        values[rows[~bad, 0]] += 1.0
+        values[rows[bad, 1]] += 1.0
     report = self_report(MADE, odds, read)
     assert report.says_yes.value == 1.0
     assert report.right.value == 0.5
-    assert (report.known_unsaid.value, report.known_unsaid.n) == (0.5, wrong.sum())  # type: ignore[union-attr]
-    assert (report.said_unknown.value, report.said_unknown.n) == (0.0, wrong.sum() // 2)  # type: ignore[union-attr]
-    assert report.auroc["direction"].value > report.auroc["report"].value
-    assert "where the report is wrong the direction is right on 0.50 [" in repr(report)
-    assert json.dumps(report.to_json())
-    assert [trace.name for trace in report.plot().data] == [f"false (n={n // 2})", f"true (n={n // 2})"]
-
-
-def test_a_report_is_put_in_gaps_of_other_topics() -> None:
-    odds = np.random.default_rng(2).normal(size=len(MADE)) + 2.0 * MADE.true
-    apart = np.array([each.topic == MADE.topics[0] for each in MADE])
-    odds[apart] += 50.0
-    false = odds[~apart & ~MADE.true].mean()
-    slow = (odds[apart] - false) / (odds[~apart & MADE.true].mean() - false)
-    assert self_report(MADE, odds, odds).said[apart] == pytest.approx(slow)
+    known, told = report.known_unsaid, report.said_unknown
+    assert known is not None
+    assert told is not None
+    assert (known.value, known.n) == (0.75, n // 2)
+    assert (told.value, told.n) == (0.0, n // 8)
+    assert report.paired[REPORT].value == 0.5
+    assert report.paired[READ].value == report.auroc[READ].value == 0.875
+    assert report.paired[f"gain over {REPORT}"].value == 0.375
+    assert report.agreement.n == n
+    assert "where the report is wrong the direction is right on 0.75 [" in repr(report)
+    assert set(json.loads(json.dumps(report.to_json()))["auroc"]) == set(report.auroc)
+    assert [trace.name for trace in report.plot().data] == [f"“is” (n={n // 2} pairs)", f"“is not” (n={n // 2} pairs)"]
+    corners = {each.text for each in report.plot().layout.annotations}
+    assert corners == {
+        f"known and said: {n // 2}",
+        "said, not known: 0",
+        f"known, not said: {3 * n // 8}",
+        f"neither: {n // 8}",
+    }
 
 
 def test_a_report_that_is_never_wrong_leaves_nothing_unsaid() -> None:
     report = self_report(MADE, MADE.true.astype(float), MADE.true.astype(float))
     assert report.known_unsaid is None
     assert "right on none" in repr(report)
-    assert "read rightly where the report is wrong" not in report.to_json()
+    assert "known where the report is wrong" not in report.to_json()
 
 
 def test_the_report_is_the_odds_of_yes_under_the_recipe(long_llama: Subject) -> None:

@@ -10,19 +10,9 @@ import torch
 
 from probes.linear import ProbeSettings
 from probes.truth import TruthOnItems, chosen_push, pushed, read_items
-from probes.truth.items import (
-    MEAN,
-    QUESTION,
-    RANDOM,
-    REPORT,
-    TOTAL,
-    TRUTH,
-    answer_logprobs,
-    ended,
-    measure,
-    signed_lines,
-)
-from probes.truth.self_report import first_tokens
+from probes.truth.direction import TRUTH
+from probes.truth.items import MEAN, QUESTION, RANDOM, TOTAL, answer_logprobs, ended, measure, signed_lines
+from probes.truth.self_report import REPORT, first_tokens
 from tests.conftest import random_direction
 from tests.laws.cases import logits_of, same_bits
 from workbench.activations import capture

@@ -36,15 +36,26 @@ def scores_figure(scores: Mapping[str, Score], x: str, chance: float) -> go.Figu
 
 
 def report_figure(
-    read: Float64[np.ndarray, " n"], said: Float64[np.ndarray, " n"], true: Bool[np.ndarray, " n"]
+    read: Float64[np.ndarray, " pair"],
+    said: Float64[np.ndarray, " pair"],
+    kinds: Mapping[str, Bool[np.ndarray, " pair"]],
 ) -> go.Figure:
-    """A dot for each statement; above and right of the middle lines it is called true."""
+    """A dot for each pair, in one of four corners: known and said, known only, said only, neither."""
     figure = go.Figure()
-    for name, rows, colour, symbol in (("false", ~true, COLOURS[1], "x"), ("true", true, COLOURS[0], "circle-open")):
+    for (name, rows), colour, symbol in zip(kinds.items(), COLOURS, ("circle-open", "x"), strict=False):
         figure.add_scatter(
-            name=f"{name} (n={int(rows.sum())})", x=read[rows], y=said[rows], mode="markers",
-            marker={"color": colour, "symbol": symbol, "size": 7, "opacity": 0.65},
+            name=f"“{name}” (n={int(rows.sum())} pairs)", x=read[rows], y=said[rows], mode="markers",
+            marker={"color": colour, "symbol": symbol, "size": 7, "opacity": 0.7},
         )  # fmt: skip
-    figure.add_vline(x=0.5, line={"color": MUTED, "dash": "dot"})
-    figure.add_hline(y=0.5, line={"color": MUTED, "dash": "dot"})
-    return styled(figure, "read along the direction (class gaps; false 0, true 1)", "self-report (class gaps)")
+    right, above = read > 0, said > 0
+    for text, rows, x, y in (
+        ("known and said", right & above, 1, 1), ("said, not known", ~right & above, 0, 1),
+        ("known, not said", right & ~above, 1, 0), ("neither", ~right & ~above, 0, 0),
+    ):  # fmt: skip
+        figure.add_annotation(
+            text=f"{text}: {int(rows.sum())}", x=x, y=y, xref="paper", yref="paper", showarrow=False,
+            xanchor="right" if x else "left", yanchor="top" if y else "bottom", bgcolor="rgba(255,255,255,0.8)",
+        )  # fmt: skip
+    figure.add_vline(x=0, line={"color": MUTED, "dash": "dot"})
+    figure.add_hline(y=0, line={"color": MUTED, "dash": "dot"})
+    return styled(figure, "true less false twin, read (class gaps)", "true less false twin, log-odds of Yes (nats)")

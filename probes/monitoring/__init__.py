@@ -9,6 +9,7 @@ from probes.monitoring.monitor import (
     Switch,
     Warn,
     monitored,
+    plot_first_reads,
     separation,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "Switch",
     "Warn",
     "monitored",
+    "plot_first_reads",
     "separation",
 ]

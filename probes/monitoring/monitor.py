@@ -8,7 +8,7 @@
 What is read on the prompt costs nothing beyond the pass that answers it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Protocol, runtime_checkable
@@ -158,3 +158,11 @@ def separation(one: MonitoredReplies, other: MonitoredReplies, seed: int = 0) ->
     positive = np.arange(len(decisions)) < len(one)
     draws = topic_draws(np.arange(len(decisions)), seed)
     return auroc_score("AUROC", auroc_draws(decisions, positive, np.zeros(len(decisions), dtype=int), draws), positive)
+
+
+def plot_first_reads(sides: Mapping[str, MonitoredReplies]) -> Any:
+    """What is read before a word is said, on each side, and the threshold of the first."""
+    from workbench.plots.monitor import first_reads_figure
+
+    reads = {name: [each.coordinates[0] for each in side] for name, side in sides.items()}
+    return first_reads_figure(reads, next(iter(sides.values())).threshold)

@@ -35,7 +35,7 @@ def test_monitor_stops_the_reply_above_the_threshold_and_tells_of_false_alarms(
     theirs = [each["coordinates"][0] for each in results["beside"]["replies"]]  # type: ignore[index]
     won = [(one > other) + 0.5 * (one == other) for one in ours for other in theirs]
     assert results["separation"]["value"] == pytest.approx(sum(won) / len(won))  # type: ignore[index]
-    assert sorted(file.name for file in (tmp_path / "m").iterdir()) == ["monitor.html", "monitor.json"]
+    assert sorted(file.name for file in (tmp_path / "m").iterdir()) == ["first.html", "monitor.html", "monitor.json"]
 
 
 def test_a_trained_probe_brings_its_own_threshold_and_switches_on_a_recipe(

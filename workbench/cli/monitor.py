@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from workbench.directions.asset import Watchable
     from workbench.prompts import Prompts
 
-_LINES = 12  # in the figure
-
 
 def command(
     model: o.Model,
@@ -63,7 +61,7 @@ def command(
         if "beside" in found:
             results["separation"] = separation(found["prompts"], found["beside"]).model_dump()
         if out is not None:
-            results["files"] = _written(out, results, found["prompts"])
+            results["files"] = _written(out, results, found)
     show(results, json, *tables(results))
 
 
@@ -120,13 +118,14 @@ def _described(found: "MonitoredReplies") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _written(out: Path, results: Mapping[str, Any], found: "MonitoredReplies") -> list[str]:
-    from probes.monitoring import MonitoredReplies
+def _written(out: Path, results: Mapping[str, Any], found: "Mapping[str, MonitoredReplies]") -> list[str]:
+    from probes.monitoring import plot_first_reads
     from workbench.runs import write_figure, write_json
 
     write_json(out / "monitor.json", results)
-    write_figure(out / "monitor.html", MonitoredReplies(found.items[:_LINES], found.threshold).plot())
-    return [str(out / name) for name in ("monitor.json", "monitor.html")]
+    write_figure(out / "monitor.html", found["prompts"].plot())
+    write_figure(out / "first.html", plot_first_reads(found))
+    return [str(out / name) for name in ("monitor.json", "monitor.html", "first.html")]
 
 
 def tables(results: Mapping[str, Any]) -> list[Any]:

@@ -66,7 +66,7 @@ class MapDifference:
 
         name, after = self.before.groups[0] if group is None else group, self.after
         words = [[line[place][0] for line in after.likeliest] for place in range(len(after.sites))]
-        title = f"change in<br>log-odds of<br>{name} (nats)"
+        title = f"change in<br>log-odds of<br>{name} (nats);<br>in cells: the<br>new top token"
         return values_map(self.log_odds(name), words, after.tokens, [depth(site) for site in after.sites], title)
 
 

@@ -91,8 +91,8 @@ class LensMap:
         name = self.groups[0] if group is None else group
         ranks = self.read.rank[..., self.group(name)].numpy().T
         return values_map(
-            self.log_odds(name), [[str(rank) for rank in line] for line in ranks], self.tokens, self._depths,
-            f"log-odds of<br>{name} (nats)",
+            self.log_odds(name), [[_short(int(rank)) for rank in line] for line in ranks], self.tokens, self._depths,
+            f"log-odds of<br>{name} (nats);<br>in cells: its<br>rank, from 0",
         )  # fmt: skip
 
     @property
@@ -112,6 +112,10 @@ class LensMap:
             for g, name in enumerate(self.groups)
         ]
         return "\n".join([*lines, f"KL to the output {float(read.kl[row, place]):.2f} nats"])
+
+
+def _short(rank: int) -> str:
+    return str(rank) if rank < 1000 else f"{rank / 1000:.0f}k"
 
 
 def lens_map(

@@ -212,7 +212,10 @@ def test_results_have_figures_and_escaped_html(llama: Subject) -> None:
     assert set(words.text) == {"&lt;script&gt;"}
     assert figure.layout.xaxis.ticktext[0] == "&lt;img&gt;"
     assert "<script>" not in str(drawn.customdata)
-    assert evil.plot_group().layout.coloraxis.colorbar.title.text == "log-odds of<br>&lt;b&gt;x (nats)"
+    assert (
+        evil.plot_group().layout.coloraxis.colorbar.title.text
+        == "log-odds of<br>&lt;b&gt;x (nats);<br>in cells: its<br>rank, from 0"
+    )
     curves = lens_curves(llama, lens, SIDES, GROUPS)
     assert "log-odds (nats) of refusal, 95 % interval" in curves.plot().layout.yaxis.title.text
     assert [trace.name for trace in curves.plot("kl").data if trace.name] == ["harmful (n=8)", "harmless (n=8)"]

@@ -9,7 +9,6 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from workbench.plots.patching import DIVERGING
 from workbench.plots.style import COLOURS, MUTED, styled
 from workbench.statistics import Score
 
@@ -41,15 +40,17 @@ def values_map(
     depths: Sequence[int],
     title: str,
 ) -> go.Figure:
-    """Values on a scale centred at 0, with a word in each cell."""
-    most = float(np.abs(values).max()) or 1.0
+    """Values on a diverging scale that is white at 0 and ends where they end, with a word in each cell."""
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+    most = max(-low, high) or 1.0
+    low, high = (low, high) if low < high else (-most, most)
     hovers = [[f"{value:.2f}" for value in line] for line in values]
     figure = _map(values, tokens, depths, hovers)
     _write(figure, words, np.abs(values) > _DARK * most)
     bar = {"title": {"text": _plain(title, keep="<br>")}}
-    return figure.update_layout(
-        coloraxis={"colorscale": DIVERGING, "cmin": -most, "cmax": most, "cmid": 0, "colorbar": bar}
-    )
+    ends = _tinted(COLOURS[0], -low / most), _tinted(COLOURS[1], high / most)
+    scale = [(0.0, ends[0]), (-low / (high - low), "#FFFFFF"), (1.0, ends[1])]
+    return figure.update_layout(coloraxis={"colorscale": scale, "cmin": low, "cmax": high, "colorbar": bar})
 
 
 def layers_figure(
@@ -89,6 +90,12 @@ def layers_figure(
     figure.update_xaxes(dtick=-(-len(depths) // 15))
     styled(figure, DEPTH, f"{y}, 95 % interval")
     return figure.update_layout(height=460, margin={"t": 72})
+
+
+def _tinted(colour: str, share: float) -> str:
+    """A share of a colour, the rest of it white."""
+    parts = [round(255 + share * (int(colour[at : at + 2], 16) - 255)) for at in (1, 3, 5)]
+    return f"rgb({parts[0]},{parts[1]},{parts[2]})"
 
 
 def _map(values: np.ndarray, tokens: Sequence[str], depths: Sequence[int], hovers: Words) -> go.Figure:

@@ -48,10 +48,11 @@ def fitted_lens(
 
 def _fitted(subject: Subject, method: Any, taught: Prompts, held: Prompts, folder: Path) -> Lens:
     checkpoints = [folder / f"{part}.checkpoint.safetensors" for part in ("lens", "control")]
-    lens = method.fit(subject, Lesson(taught, checkpoints[0]))
+    lesson = Lesson(taught, checkpoints[0])
+    lens = method.fit(subject, lesson)
     lenses = {f"{lens.method} lens": lens, LOGIT: lens_methods["logit"]().fit(subject)}
     if (control := method.control()) is not None:
-        lenses[CONTROL] = control.fit(subject, Lesson(taught, checkpoints[1]))
+        lenses[CONTROL] = control.fit(subject, lesson.kept_at(checkpoints[1]))
     quality = measure_lenses(subject, lenses, held)
     made: Lens = replace(lens, quality=quality)
     made.save(folder / FILE)

@@ -24,9 +24,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from probes.lenses.prefix import Prefix
 from workbench.errors import CaptureError, UsageError
-from workbench.models import Batch, Layout, Site, Subject
-from workbench.models.batches import shared_prefix
+from workbench.models import Batch, Site, Subject
 from workbench.runs import track
 
 
@@ -75,14 +75,13 @@ def sum_jacobians(
 ) -> Sums:
     """Add the asked gradients of every prompt to `sums`, handing them to `keep` after each batch."""
     batches = subject.batches(rows, batch_size)
-    shared = shared_prefix([batch for _, batch in batches]) if len(rows) > 1 else 0
-    cached = shared if subject.may_share(max(map(len, rows))) else 0
     steps = [(number, k) for number in range(sums.done, len(batches)) for k in range(coordinates.shape[1])]
     taped: _Taped | None = None
     with subject.frozen():
+        prefix = Prefix.of(subject, [batch for _, batch in batches], gradients=True)
         for number, k in track(steps, "Taking gradients"):
             group, batch = batches[number]
-            taped = _Taped.of(subject, batch, sites, (shared, cached)) if taped is None else taped
+            taped = _Taped.of(subject, batch, sites, prefix) if taped is None else taped
             asked = torch.from_numpy(coordinates[group, k])
             sums.add(asked, taped.gradients(asked, last=k + 1 == coordinates.shape[1]))
             if k + 1 == coordinates.shape[1]:
@@ -99,22 +98,11 @@ class _Taped:
     own: Bool[Tensor, "batch pos"]
 
     @classmethod
-    def of(cls, subject: Subject, batch: Batch, sites: Sequence[Site], shared: tuple[int, int]) -> "_Taped":
-        """`shared` are how many tokens all prompts begin with, and how many of them are read beforehand."""
-        whole = batch.layout()
-        kept = int(batch.prompt_lengths.max()) - shared[1]  # columns from the end; all that is before them is shared
+    def of(cls, subject: Subject, batch: Batch, sites: Sequence[Site], prefix: Prefix) -> "_Taped":
         held: dict[Site, Tensor] = {}
-        cache = None
-        if shared[1]:
-            before = slice(None, -kept)
-            _, cache = subject.read_on(
-                batch.ids[:, before], batch.attention[:, before], _columns(whole, before), None, last=1, gradients=True
-            )
-        after = slice(-kept, None)
-        layout = _columns(whole, after)
         with subject.hooked([(site, _taping(site, site == sites[0], held)) for site in sites]):
-            subject.read_on(batch.ids[:, after], batch.attention, layout, cache, last=1, gradients=True)
-        return cls([held[site] for site in sites], layout.position >= max(shared[0], 1))
+            layout = prefix.read(subject, batch, gradients=True)
+        return cls([held[site] for site in sites], layout.position >= max(prefix.length, 1))
 
     def gradients(self, coordinates: Int[Tensor, " batch"], last: bool) -> Float[Tensor, "site batch d_model"]:
         """The gradient of each row's own coordinate, averaged over its tokens."""
@@ -137,7 +125,3 @@ def _taping(site: Site, root: bool, held: dict[Site, Tensor]) -> Callable[..., T
         return held[site]
 
     return hold
-
-
-def _columns(whole: Layout, columns: slice) -> Layout:
-    return Layout(whole.position[:, columns], whole.real[:, columns], whole.prompt_lengths, whole.ids[:, columns])

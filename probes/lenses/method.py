@@ -3,11 +3,12 @@
 What learns is given a `Lesson`; what does not learn has no use for one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from probes.lenses.lens import Lens
+from probes.lenses.lens import Lens, stream_sites
+from probes.lenses.streams import Streams, gather_streams
 from workbench.errors import LensError
 from workbench.models import Subject
 from workbench.prompts import Prompts
@@ -16,10 +17,25 @@ from workbench.registry import Registry
 
 @dataclass(frozen=True)
 class Lesson:
-    """What to learn from; with a `checkpoint`, fitting that was stopped goes on from there."""
+    """What to learn from; with a `checkpoint`, fitting that was stopped goes on from there.
+
+    Streams are read once for a lesson and its control, which `kept_at` makes of it.
+    """
 
     prompts: Prompts
     checkpoint: Path | None = None
+    _read: dict[Any, Streams] = field(default_factory=dict, repr=False, compare=False)
+
+    def kept_at(self, checkpoint: Path) -> "Lesson":
+        """The same lesson with another checkpoint."""
+        return replace(self, checkpoint=checkpoint)
+
+    def streams(self, subject: Subject, most: int) -> Streams:
+        """The streams of up to `most` tokens at every site."""
+        key = (subject.digest, str(subject.dtype), most)
+        if key not in self._read:
+            self._read[key] = gather_streams(subject, self.prompts, stream_sites(subject), most=most)
+        return self._read[key]
 
 
 @runtime_checkable

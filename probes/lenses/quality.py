@@ -20,7 +20,7 @@ from workbench.prompts import Prompts
 from workbench.runs import track
 from workbench.statistics import Score, mean_score
 
-TOKENS_EACH = 4
+TOKENS_EACH = 3
 _ROWS = 32
 
 
@@ -50,9 +50,11 @@ def _divergences(
     subject: Subject, lenses: Mapping[str, Lens], first: Lens, streams: Float[Tensor, "site row d_model"]
 ) -> Float[Tensor, "lens before row"]:
     own = lens_logits(subject, first, streams[-1], first.sites[-1]).log_softmax(dim=-1)
+    p = own.exp()
+    certain = (p * own).sum(dim=-1)
     found = []
     for lens in lenses.values():
         for place, site in enumerate(lens.sites[:-1]):
-            said = lens_logits(subject, lens, streams[place], site).log_softmax(dim=-1)
-            found.append((own.exp() * (own - said)).sum(dim=-1).clamp_min(0).cpu())
+            said = lens_logits(subject, lens, streams[place], site)
+            found.append((certain - (p * said).sum(dim=-1) + said.logsumexp(dim=-1)).clamp_min(0).cpu())
     return torch.stack(found).view(len(lenses), len(first.sites) - 1, -1)

@@ -12,10 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.activations import read_streams
+from probes.lenses.prefix import Prefix
 from workbench.errors import CaptureError
 from workbench.models import Batch, Site, Subject, token_rows
-from workbench.models.batches import shared_prefix
 from workbench.prompts import Prompts
 from workbench.runs import track
 
@@ -47,15 +46,15 @@ def gather_streams(
     """
     rows = token_rows(subject, prompts)
     batches = subject.batches(rows, _BATCH)
-    shared = max(1, shared_prefix([batch for _, batch in batches]) if len(rows) > 1 else 1)
-    kept = [_chosen(len(row), shared, each) for row in rows]
+    prefix = Prefix.of(subject, [batch for _, batch in batches])
+    kept = [_chosen(len(row), max(1, prefix.length), each) for row in rows]
     held = _within(kept, most)
     parts, numbers = [], []
     for group, batch in track(batches, "Reading the stream"):
-        mine = [place for place, number in enumerate(group) if number in held]
-        if mine:
-            parts.append(_read(subject, batch, sites, [kept[n] if n in held else [] for n in group]))
-            numbers += [group[place] for place in mine for _ in kept[group[place]]]
+        chosen = [kept[number] if number in held else [] for number in group]
+        if any(chosen):
+            parts.append(_read(subject, batch, sites, chosen, prefix))
+            numbers += [number for number, places in zip(group, chosen, strict=True) for _ in places]
     values = torch.cat(parts, dim=1)
     if not bool(torch.isfinite(values).all()):
         raise CaptureError(f"{subject.name} gave activations that are not finite; try --dtype float32.")
@@ -77,11 +76,20 @@ def _within(kept: Sequence[Sequence[int]], most: int | None) -> set[int]:
 
 
 def _read(
-    subject: Subject, batch: Batch, sites: Sequence[Site], chosen: Sequence[Sequence[int]]
+    subject: Subject, batch: Batch, sites: Sequence[Site], chosen: Sequence[Sequence[int]], prefix: Prefix
 ) -> Float[Tensor, "site token d_model"]:
-    pad = (batch.ids.shape[1] - batch.prompt_lengths).tolist()
+    """The chosen tokens of each row, counted from the row's first."""
+    found: dict[Site, Tensor] = {}
+    lengths = batch.prompt_lengths.tolist()
     rows = [row for row, places in enumerate(chosen) for _ in places]
-    columns = [pad[row] + place for row, places in enumerate(chosen) for place in places]
-    pick: Callable[[Tensor], Tensor] = lambda acts: acts[rows, columns].cpu()  # noqa: E731
-    found = read_streams(subject, batch, sites, pick)
+    columns = [place - lengths[row] for row, places in enumerate(chosen) for place in places]  # from the end
+
+    def keeping(site: Site) -> Callable[..., None]:
+        def keep(acts: Tensor, hook: object) -> None:
+            found[site] = acts[rows, columns].cpu()
+
+        return keep
+
+    with subject.hooked([(site, keeping(site)) for site in sites]):
+        prefix.read(subject, batch)
     return torch.stack([found[site] for site in sites])

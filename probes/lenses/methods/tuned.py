@@ -13,7 +13,7 @@ import torch
 from probes.lenses.descent import Descent, DescentSettings
 from probes.lenses.lens import Lens, stream_sites
 from probes.lenses.method import Lesson, lens_methods, require_lesson
-from probes.lenses.streams import Streams, gather_streams
+from probes.lenses.streams import Streams
 from probes.lenses.translators import least_squares
 from workbench.errors import ModelError
 from workbench.models import Head, Subject
@@ -48,7 +48,7 @@ class Tuned:
     def fit(self, subject: Subject, lesson: Lesson | None = None) -> Lens:
         """Raises LensError without a lesson, CaptureError where activations are not finite."""
         given, sites = require_lesson(lesson, "tuned"), stream_sites(subject)
-        streams = gather_streams(subject, given.prompts, sites, most=self.tokens)
+        streams = given.streams(subject, self.tokens)
         streams = _dealt(streams, self.seed) if self.shuffled else streams
         affine, head = least_squares(streams, self.penalty), _head(subject) if self.descent.steps else None
         if head is not None:

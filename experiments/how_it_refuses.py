@@ -170,8 +170,8 @@ def means_to_refuse(study: Study) -> Part:
     ends = [found.score("log_odds", side, last).format(".1f") for side in sides]
     return Part(
         [
-            f"Read by a tuned lens, the two sides part for good from {_at(parts)} on, and refusal is likelier than not "
-            f"from {_at(means)} on; at the end its log-odds are {ends[0]} on harmful prompts and {ends[1]} on harmless "
+            f"Read by a tuned lens, the two sides part for good {_from(parts)}, and refusal is likelier than not "
+            f"{_from(means)}; at the end its log-odds are {ends[0]} on harmful prompts and {ends[1]} on harmless "
             f"ones (n={found.gap(last).n} a side at least).",
             f"Refusals begin with {', '.join(map(repr, tokens.texts))} ({tokens.source}).",
         ],
@@ -179,8 +179,8 @@ def means_to_refuse(study: Study) -> Part:
     )
 
 
-def _at(site: Site | None) -> str:
-    return "no site" if site is None else str(site)
+def _from(site: Site | None) -> str:
+    return "at no site" if site is None else f"from {site} on"
 
 
 def written_by(study: Study) -> Part:

@@ -29,7 +29,9 @@ from probes.patching import (
     compliance_tokens,
     pair_prompts,
     patch_activations,
+    tuning_pool,
 )
+from workbench.errors import UsageError
 from workbench.evaluation.refusal import RefusalTokens, refusal_tokens
 from workbench.models import Site, Subject, open_model
 from workbench.models.catalog import DEFAULT_MODEL
@@ -39,6 +41,7 @@ from workbench.runs import digest_json, note, read_json, reporting, rich_reporte
 from workbench.runs.pages import drawn_in, page, paragraph, section, table
 
 N_PROBED, N_LEANING, N_PARTS, N_PATCHED, N_HEADS = 256, 128, 32, 12, 24
+VERSION = 2  # of what a kept part means
 LEAST_AUROC = 0.95  # from which a layer is said to know
 _PLACE = -1  # the token after which the reply begins
 
@@ -68,6 +71,8 @@ class Part(NamedTuple):
 
 def main(arguments: Sequence[str]) -> None:
     """Answer what is not answered yet; write the page."""
+    if not 5 <= len(arguments) <= 6:
+        raise UsageError(f"Give OUT, four files and perhaps a model, not {len(arguments)} arguments; see {__file__}.")
     out, files = Path(arguments[0]), arguments[1:5]
     name = arguments[5] if len(arguments) > 5 else DEFAULT_MODEL
     sides = [load_prompts(file, label) for file, label in zip(files, ("harmful", "harmless") * 2, strict=True)]
@@ -81,9 +86,12 @@ def main(arguments: Sequence[str]) -> None:
 
 def kept(out: Path, title: str, study: Study) -> dict[str, Any]:
     """A part as it was kept, or answered now and kept."""
-    asked = {"title": title, "model": study.subject.identity, "prompts": [study.train.digest, study.test.digest]}
+    settings = [VERSION, N_PROBED, N_LEANING, N_PARTS, N_PATCHED, N_HEADS, LEAST_AUROC]
+    prompts = [study.train.digest, study.test.digest]
+    asked = {"title": title, "model": study.subject.identity, "prompts": prompts, "settings": settings}
     key, file = digest_json(asked), out / f"{title.lower().replace(' ', '-').rstrip('?')}.json"
-    if file.exists() and (found := read_json(file)).get("key") == key:
+    found = read_json(file) if file.exists() else None
+    if isinstance(found, dict) and found.get("key") == key:
         note(f"{title} Answered before, in {file}.")
         return dict(found)
     part = PARTS[title](study)
@@ -145,9 +153,17 @@ def same_line(study: Study) -> Part:
             )
         else:
             said.append(f"No prompt was {group}, so that what it would lean to is not known.")
+    dealt = found.leaning("refused harmful", TEMPLATE, layer, dealt=True)
+    said.append(f"Where plain cases are dealt out, refused harmful ones lean by {dealt.format('.3f')} there.")
     at = found.guard_layer(INSTRUCTION)
-    flags = ", ".join(f"{found.flagged(group, INSTRUCTION, at).format('.2f')} of {group}" for group in found.present)
-    said.append(f"As a latent guard (nearer the harmful mean, {INSTRUCTION}, layer {at}) it flags {flags}.")
+    flags = {group: found.flagged(group, INSTRUCTION, at).format(".2f") for group in found.present}
+    others = [group for group in ("accepted harmful", "refused harmless") if group in flags]
+    told = ", ".join(f"{flags[group]} of {group}" for group in others) or "none of other kinds"
+    said.append(
+        f"A latent guard (nearer the harmful mean, {INSTRUCTION}) flags {told}; its layer, {at}, was chosen by plain "
+        f"cases, of which it flags {flags['refused harmful']} of refused harmful and "
+        f"{flags['accepted harmless']} of accepted harmless."
+    )
     return Part(said, [found.plot()])
 
 
@@ -163,19 +179,25 @@ def means_to_refuse(study: Study) -> Part:
         Prompts((*builtin_prompts("harmful", part), *builtin_prompts("harmless", part)), f"built in, {part}")
         for part in ("train", "val")
     )
-    lens = fitted_lens(study.subject, "tuned", taught, held)
     sides = {"harmful": study.test.positive, "harmless": study.test.negative}
-    found = lens_curves(study.subject, lens, sides, {"refusal": tokens.ids})
-    parts, means, last = found.parts_from(), found.means_from(), found.sites[-1]
-    ends = [found.score("log_odds", side, last).format(".1f") for side in sides]
+    lenses = {name: fitted_lens(study.subject, name, taught, held) for name in ("logit", "tuned")}
+    found = {name: lens_curves(study.subject, lens, sides, {"refusal": tokens.ids}) for name, lens in lenses.items()}
+    said = [
+        f"the {name} lens: the sides part for good {_from(each.parts_from())}, and refusal is likelier than not "
+        f"{_from(each.means_from())}"
+        for name, each in found.items()
+    ]
+    last = found["logit"].sites[-1]
+    ends = [found["logit"].score("log_odds", side, last).format(".1f") for side in sides]
     return Part(
         [
-            f"Read by a tuned lens, the two sides part for good {_from(parts)}, and refusal is likelier than not "
-            f"{_from(means)}; at the end its log-odds are {ends[0]} on harmful prompts and {ends[1]} on harmless "
-            f"ones (n={found.gap(last).n} a side at least).",
-            f"Refusals begin with {', '.join(map(repr, tokens.texts))} ({tokens.source}).",
+            f"Read by {'; by '.join(said)}. At the end the log-odds of refusal are {ends[0]} on harmful prompts and "
+            f"{ends[1]} on harmless ones (n={found['logit'].gap(last).n} a side at least).",
+            "A tuned lens reads refusal where harm is known, if the two go together in the prompts it was fitted to; "
+            f"the logit lens reads what is written already. Refusals begin with {', '.join(map(repr, tokens.texts))} "
+            f"({tokens.source}).",
         ],
-        [found.plot()],
+        [each.plot() for each in found.values()],
     )
 
 
@@ -186,24 +208,28 @@ def _from(site: Site | None) -> str:
 def written_by(study: Study) -> Part:
     """Direct logit attribution: what each part adds to refusal against compliance."""
     pairs, tokens = study.drawn(N_PARTS), study.refusal
-    complying = compliance_tokens(study.subject, study.train.negative, tokens.ids)
+    pool = tuning_pool(study.train.negative, pairs.negative, "harmless")
+    complying = compliance_tokens(study.subject, pool, tokens.ids)
     metric = LogitDifference(tokens.ids, complying.ids)
     found = attribute_logits(study.subject, pairs.positive, pairs.negative, metric)
-    frame = found.to_pandas()
-    kinds = {kind: float(frame[frame.kind == kind].gap.sum()) for kind in ("MLP", "head")}
-    late = float(frame[(frame.layer >= study.subject.n_layers * 3 // 4)].gap.sum())
-    whole = float(frame.gap.sum())
-    first = found.ranked[:3]
-    named = ", ".join(
-        f"{part} {found.score(part).value - found.score(part, 'harmless').value:+.2f}" for part in first
-    )  # fmt: skip
+    late = study.subject.n_layers * 3 // 4
+    groups = {
+        "all parts": found.parts,
+        "MLPs": [part for part in found.parts if part.kind == "MLP"],
+        "heads": [part for part in found.parts if part.kind == "head"],
+        f"layers {late} and later": [part for part in found.parts if part.layer is not None and part.layer >= late],
+    }
+    sums = {name: found.gap(*parts).format("+.2f") for name, parts in groups.items()}
+    first = ", ".join(f"{part} {found.gap(part).format('+.2f')}" for part in found.ranked[:3])
+    random = found.gap(*found.parts, control=True)
+    named = ", ".join(map(repr, complying.texts))
     return Part(
         [
-            f"Between harmful and harmless prompts refusal gains {whole:.1f} logits on {complying.texts[0]!r} and the "
-            f"like; {kinds['MLP'] / whole:.0%} of it is written by MLPs, {kinds['head'] / whole:.0%} by heads, and "
-            f"{late / whole:.0%} by the last quarter of the layers. Most by {named}.",
-            f"Ranked on half of the prompts and told of on the other (n={found.score(first[0]).n} of each side). Parts "
-            "that act through later ones are not seen here.",
+            f"On harmful prompts refusal gains {sums.pop('all parts')} logits on {named} more than on harmless ones; "
+            + ", ".join(f"{name} write {told}" for name, told in sums.items())
+            + f". Most by {first}.",
+            f"Random tokens gain {random.format('+.2f')}. Parts were ranked on half of the prompts and are told of on the "
+            f"other (n={random.n} of each side); what acts through later parts is not seen here.",
         ],
         [found.plot(), found.plot_heads()],
     )
@@ -215,7 +241,7 @@ def where_from(study: Study) -> Part:
     pairs = pair_prompts(study.subject, drawn.positive, drawn.negative, n=N_PATCHED)
     patched = patch_activations(study.subject, pairs, RefusalLogOdds(study.refusal.ids))
     found = causal_path(patched)
-    strongest = max(found.writers, key=lambda step: step.share.value)
+    strongest = found.strongest
     carriers = list(found.carriers)
     moved = [step for before, step in pairwise(carriers) if step.place != before.place]
     route = ", ".join(f"at {step.place!r} from layer {step.layer} on" for step in [carriers[0], *moved])

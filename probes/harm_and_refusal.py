@@ -27,11 +27,12 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from workbench.activations import Activations, capture
+from workbench.activations.capturing import post_instruction_positions
 from workbench.directions import Direction
 from workbench.errors import CaptureError
 from workbench.evaluation.judges.phrase import refuses
 from workbench.generation import generate
-from workbench.models import Site, Subject, post_instruction_length
+from workbench.models import Site, Subject
 from workbench.prompts import Prompts, for_tuning
 from workbench.statistics import Score, mean_score, rate_score
 
@@ -151,7 +152,7 @@ def harm_and_refusal(
             f"prompts; {_LEAST} of either are needed: give more prompts, or plainer ones."
         )
     sites = tuple(Site(layer, "resid_post") for layer in range(subject.n_layers))
-    places = (-post_instruction_length(subject) - 1, -1)
+    places = (post_instruction_positions(subject, prompts)[0] - 1, -1)
     acts = capture(subject, prompts, sites=sites, positions=places)
     harm, refusal = (_directions(acts, subject, prompts, plain, place) for place in places)
     draws = np.random.default_rng(seed)

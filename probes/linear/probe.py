@@ -21,6 +21,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from probes.linear.reading import no_gain
 from workbench.directions import Coordinate, Direction
 from workbench.directions.asset import About, assets, read_asset, require_fit, write_asset
 from workbench.errors import DirectionError, ProbeError, UsageError
@@ -61,7 +62,7 @@ class Quality(BaseModel):
     @property
     def as_good(self) -> tuple[str, ...]:
         """The controls over which no gain is shown."""
-        return tuple(name for name, gain in self.gains.items() if (gain.value if gain.low is None else gain.low) <= 0)
+        return no_gain(self.gains)
 
 
 class _About(About):

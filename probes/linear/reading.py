@@ -8,6 +8,7 @@
    that of Newcombe (2006, method 5), of prompts.
 """
 
+from collections.abc import Mapping
 from math import sqrt
 
 import numpy as np
@@ -52,6 +53,11 @@ def score_of(name: str, drawn: Float64[np.ndarray, " draw"], n: int, better: Bet
         return Score(name=name, value=value, low=None, high=None, n=n, better=better)
     low, high = (float(end) for end in np.quantile(rest, [0.025, 0.975]))
     return Score(name=name, value=value, low=min(low, value), high=max(high, value), n=n, better=better)
+
+
+def no_gain(gains: Mapping[str, Score]) -> tuple[str, ...]:
+    """The controls over which no gain is shown: its interval, or where there is none its value, is not above 0."""
+    return tuple(name for name, gain in gains.items() if (gain.value if gain.low is None else gain.low) <= 0)
 
 
 def auroc_score(name: str, drawn: Float64[np.ndarray, " draw"], positive: Bool[np.ndarray, " n"]) -> Score:

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float64, Int
 from probes.linear.closed_form import STRENGTHS, ridge_held_out, ridge_line
 from probes.linear.controls import SHUFFLED, WORDS, shuffled_in_folds, surface_baselines
 from probes.linear.folds import grouped_folds, require_classes, topic_groups
-from probes.linear.reading import auroc_draws, auroc_score, topic_draws
+from probes.linear.reading import auroc_draws, auroc_score, no_gain, score_of, topic_draws
 from probes.linear.settings import ProbeSettings
 from probes.linear.surface import Surface
 from probes.linear.training import both_sides
@@ -28,8 +28,9 @@ from probes.linear.validation import chosen_candidate
 from workbench.activations import Activations, ActivationStore, Positions, capture
 from workbench.errors import ProbeError, PromptError
 from workbench.models import Site, Subject
-from workbench.prompts import ContrastPairs, Prompts
-from workbench.runs import track
+from workbench.prompts import ContrastPairs, Prompt, Prompts
+from workbench.prompts.splits import near_duplicate_groups
+from workbench.runs import note, track
 from workbench.statistics import Score
 
 if TYPE_CHECKING:
@@ -55,13 +56,19 @@ class ProbeSweep:
     shuffled_best: float
     reported: Score
     controls: Mapping[str, Score]
+    gains: Mapping[str, Score]
     model_name: str
+
+    @property
+    def as_good(self) -> tuple[str, ...]:
+        """The controls over which no gain is shown on the prompts apart."""
+        return no_gain(self.gains)
 
     def __repr__(self) -> str:
         (site, position), score = self.best()
         where = "the mean of the prompt" if position is None else f"position {position}"
-        as_much = [name for name, control in self.controls.items() if control.value >= (self.reported.low or 0)]
-        warning = f"; its control reads as much: {', '.join(as_much)}" if as_much else ""
+        as_much = ", ".join(self.as_good)
+        warning = f"; its control reads as much, for all that n={self.reported.n} shows: {as_much}" if as_much else ""
         return (
             f"ProbeSweep({len(self.places)} places of {self.model_name}; best {site} at {where}, AUROC "
             f"{score.format('.3f')} n={score.n} (shuffled labels' best {self.shuffled_best:.3f}); on prompts apart "
@@ -101,6 +108,8 @@ class ProbeSweep:
             "shuffled_best": self.shuffled_best,
             "reported": self.reported.model_dump(),
             "controls": {name: control.model_dump() for name, control in self.controls.items()},
+            "gains": {name: gain.model_dump() for name, gain in self.gains.items()},
+            "as_good": list(self.as_good),
             "rows": self.rows(),
         }
 
@@ -131,13 +140,8 @@ def sweep_probes(
     how = settings or ProbeSettings()
     (prompts, positive), apart = both_sides(pairs), None
     if report is not None:
-        apart = np.arange(len(report.positive) + len(report.negative)) < len(report.positive)
-        seen = {prompt.digest for prompt in prompts}
-        both = (*report.positive, *report.negative)
-        shared = sum(prompt.digest in seen for prompt in both)
-        if shared:
-            raise PromptError(f"{shared} prompts are probed and reported on; give others to report on.")
-        prompts, positive = Prompts((*prompts, *both), "all prompts"), np.concatenate([positive, apart])
+        others, apart = _reported_on(prompts, report)
+        prompts, positive = Prompts((*prompts, *others), "all prompts"), np.concatenate([positive, apart])
     groups = topic_groups(prompts, positive)
     inside = np.arange(len(prompts)) < len(prompts) - (0 if apart is None else len(apart))
     if apart is None:
@@ -146,6 +150,25 @@ def sweep_probes(
     chosen = tuple(sites) if sites is not None else all_sites(subject)
     acts = capture(subject, prompts, sites=chosen, positions=positions, batch_size=batch_size, store=store)
     return sweep_of(acts, Parts(positive, groups, inside, Surface.of(subject, prompts)), how, subject.name)
+
+
+def _reported_on(prompts: Prompts, report: ContrastPairs) -> tuple[list[Prompt], Bool[np.ndarray, " m"]]:
+    """Both sides of what is reported on, without prompts that are nearly the same as one that is probed."""
+    seen = {prompt.digest for prompt in prompts}
+    both = (*report.positive, *report.negative)
+    shared = sum(prompt.digest in seen for prompt in both)
+    if shared:
+        raise PromptError(f"{shared} prompts are probed and reported on; give others to report on.")
+    near = near_duplicate_groups([[prompt.text] for prompt in (*prompts, *both)])
+    fresh = ~np.isin(near[len(prompts) :], near[: len(prompts)])
+    apart = (np.arange(len(both)) < len(report.positive))[fresh]
+    if not fresh.all():
+        note(f"{int((~fresh).sum())} of {len(both)} prompts to report on are left out: nearly the same are probed.")
+    if len(set(apart.tolist())) < 2:
+        raise PromptError(
+            "On one side all prompts to report on are nearly the same as ones that are probed; give others."
+        )
+    return [prompt for prompt, kept in zip(both, fresh, strict=True) if kept], apart
 
 
 def all_sites(subject: Subject) -> tuple[Site, ...]:
@@ -176,10 +199,10 @@ def sweep_of(acts: Activations, parts: Parts, settings: ProbeSettings | None = N
     for place in track(places, "Probing every place"):
         read.append(_place(_points(acts, place)[inside], labels, folds, draws))
     best = int(np.argmax([score.value for score, *_ in read]))
-    reported, controls = _reported(_points(acts, places[best]), parts, labels, read[best][2], how)
+    reported, controls, gains = _reported(_points(acts, places[best]), parts, labels, read[best][2], how)
     chance = float(np.max([each for *_, each in read], axis=0).mean())
     scores, shuffled, strengths, _ = zip(*read, strict=True)
-    return ProbeSweep(tuple(places), scores, shuffled, strengths, chance, reported, controls, name)
+    return ProbeSweep(tuple(places), scores, shuffled, strengths, chance, reported, controls, gains, name)
 
 
 def _points(acts: Activations, place: Place) -> Float64[np.ndarray, "n d"]:
@@ -209,8 +232,8 @@ def _place(
 
 def _reported(
     x: Float64[np.ndarray, "n d"], parts: Parts, labels: Bool[np.ndarray, "m k"], strength: float, how: ProbeSettings
-) -> tuple[Score, dict[str, Score]]:
-    """What the best place, shuffled labels and words read on the prompts set apart."""
+) -> tuple[Score, dict[str, Score], dict[str, Score]]:
+    """What the best place, shuffled labels and words read on the prompts set apart, and its gain over these."""
     inside, positive = parts.inside, parts.positive[~parts.inside]
     weight, bias = ridge_line(x[inside], 2.0 * labels - 1.0, strength)
     said = x[~inside] @ weight + bias
@@ -221,7 +244,9 @@ def _reported(
     drawn = [
         auroc_draws(column, positive, one, draws) for column in [*said.T, chosen.decision_function(texts[~inside])]
     ]
-    return auroc_score("AUROC on prompts apart", drawn[0], positive), {
-        SHUFFLED: auroc_score(f"AUROC, {SHUFFLED}", np.mean(drawn[1:-1], axis=0), positive),
-        WORDS: auroc_score(f"AUROC, {WORDS}", drawn[-1], positive),
-    }
+    ours, theirs = drawn[0], {SHUFFLED: np.mean(drawn[1:-1], axis=0), WORDS: drawn[-1]}
+    return (
+        auroc_score("AUROC on prompts apart", ours, positive),
+        {name: auroc_score(f"AUROC, {name}", each, positive) for name, each in theirs.items()},
+        {name: score_of(f"gain over {name}", ours - each, len(positive)) for name, each in theirs.items()},
+    )

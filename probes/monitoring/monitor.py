@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from probes.linear.folds import topic_groups
 from probes.linear.reading import auroc_draws, auroc_score, topic_draws
 from workbench.directions.asset import Watchable
 from workbench.errors import UsageError
@@ -153,10 +154,14 @@ def _batch(
 
 
 def separation(one: MonitoredReplies, other: MonitoredReplies, seed: int = 0) -> Score:
-    """The AUROC of `one` against `other` of what is read before a word is said, whatever the threshold is."""
+    """The AUROC of `one` against `other` of what is read before a word is said, whatever the threshold is.
+
+    Its interval draws topics, as a probe's does.
+    """
     decisions = np.array([each.coordinates[0] for side in (one, other) for each in side])
     positive = np.arange(len(decisions)) < len(one)
-    draws = topic_draws(np.arange(len(decisions)), seed)
+    prompts = Prompts(tuple(each.reply.prompt for side in (one, other) for each in side), "both")
+    draws = topic_draws(topic_groups(prompts, positive), seed)
     return auroc_score("AUROC", auroc_draws(decisions, positive, np.zeros(len(decisions), dtype=int), draws), positive)
 
 

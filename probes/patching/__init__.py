@@ -4,7 +4,7 @@ from probes.patching.activation_patching import ActivationPatching, HeadPatching
 from probes.patching.attribution_patching import AttributionPatching, patch_first_order
 from probes.patching.heads import AttentionPatterns, HeadAblation, ablate_heads, attention_patterns
 from probes.patching.logit_attribution import LogitAttribution, attribute_logits
-from probes.patching.metric import LogitDifference, Metric, RefusalLogOdds, compliance_tokens
+from probes.patching.metric import LogitDifference, Metric, RefusalLogOdds, compliance_tokens, tuning_pool
 from probes.patching.pairs import Pairs, pair_prompts
 from probes.patching.path import CausalPath, causal_path
 
@@ -29,4 +29,5 @@ __all__ = [
     "patch_activations",
     "patch_first_order",
     "patch_heads",
+    "tuning_pool",
 ]

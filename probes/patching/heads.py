@@ -137,8 +137,9 @@ class AttentionPatterns:
 
 
 def ablate_heads(
-    subject: Subject, pairs: Pairs, metric: Metric, *, ablation: str = "mean", top: int = 8, seed: int = 0
-) -> HeadAblation:
+    subject: Subject, pairs: Pairs, metric: Metric, *, ablation: str = "mean", top: int = 8,
+    batch_size: int = 16, seed: int = 0,
+) -> HeadAblation:  # fmt: skip
     """Ablate every head on one half of the harmful prompts, and the `top` ones again on the other half.
 
     Raises PromptError with fewer than four pairs, ModelError or UsageError where the heads are not apart.
@@ -150,18 +151,18 @@ def ablate_heads(
                           "give 4 or more.")  # fmt: skip
     first, second = (tuple(pairs.harmful[i] for i in half) for half in halves(len(pairs)))
     both = (*first, *(pairs.harmless[i] for i in halves(len(pairs))[0]))
-    replaced = _replacements(subject, both, pairs.kept, ablation)
+    replaced = _replacements(_heads_of(subject, both, pairs.kept, batch_size), ablation)
     every = [(layer, head) for layer, acts in enumerate(replaced) for head in range(acts.shape[2])]
-    ranking, _ = _ablated(subject, first, metric, every, replaced)
+    ranking, _ = _ablated(subject, first, metric, every, replaced, batch_size)
     order = [every[int(i)] for i in ranking.mean(dim=-1).abs().argsort(descending=True, stable=True)]
     chosen, rest = order[:top], order[top:]
     draws = np.random.default_rng(seed)
     drawn = [rest[int(i)] for i in draws.permutation(len(rest))[:top]] or chosen
-    effects, baseline = _ablated(subject, second, metric, chosen, replaced)
-    random, _ = _ablated(subject, second, metric, drawn, replaced)
+    effects, baseline = _ablated(subject, second, metric, chosen, replaced, batch_size)
+    random, _ = _ablated(subject, second, metric, drawn, replaced, batch_size)
     shift = int(draws.integers(1, len(second)))
-    others = activations_of(subject, (*second[shift:], *second[:shift]), _sites(subject), pairs.kept)
-    control, _ = _ablated(subject, second, metric, chosen, [others[site] for site in _sites(subject)])
+    others = _heads_of(subject, (*second[shift:], *second[:shift]), pairs.kept, batch_size)
+    control, _ = _ablated(subject, second, metric, chosen, others, batch_size)
     shape = (subject.n_layers, len(every) // subject.n_layers, len(first))
     return HeadAblation(ablation, ranking.reshape(shape), tuple(chosen), effects, control, random, baseline)
 
@@ -189,21 +190,40 @@ def _sites(subject: Subject) -> list[Site]:
     return [Site(layer, "attn_heads") for layer in range(subject.n_layers)]
 
 
-def _replacements(subject: Subject, rows: Rows, kept: int, ablation: str) -> list[Float[Tensor, "1 pos head d_head"]]:
+def _heads_of(subject: Subject, rows: Rows, kept: int, size: int) -> list[Float[Tensor, "row pos head d_head"]]:
+    """Each layer's heads at the kept tokens of every row."""
+    sites, parts = _sites(subject), range(0, len(rows), size)
+    acts = [activations_of(subject, rows[start : start + size], sites, kept) for start in parts]
+    return [torch.cat([require_heads(subject, part[site]) for part in acts]) for site in sites]
+
+
+def _replacements(
+    heads: Sequence[Float[Tensor, "row pos head d_head"]], ablation: str
+) -> list[Float[Tensor, "1 pos head d_head"]]:
     """What takes the place of each layer's heads at each kept token: one row for all."""
-    acts = activations_of(subject, rows, _sites(subject), kept)
-    means = [require_heads(subject, acts[site]).float().mean(dim=0, keepdim=True) for site in _sites(subject)]
+    means = [each.float().mean(dim=0, keepdim=True) for each in heads]
     return [torch.zeros_like(mean) for mean in means] if ablation == "zero" else means
 
 
 def _ablated(
-    subject: Subject, rows: Rows, metric: Metric, heads: Sequence[Place], replaced: Sequence[Tensor]
+    subject: Subject, rows: Rows, metric: Metric, heads: Sequence[Place], replaced: Sequence[Tensor], size: int
 ) -> tuple[Float64[Tensor, "place prompt"], Float64[Tensor, " prompt"]]:
     """The change of the metric by each head, and the metric as it is without."""
-    kept = replaced[0].shape[1]
-    runs, every = Prepared.of(subject, rows, kept), torch.ones(len(rows), kept, dtype=torch.bool)
-    plain, found = runs.metric(metric), []
-    for layer, head in track(list(heads), "Ablating heads"):
-        source = replaced[layer].expand(len(rows), *replaced[layer].shape[1:])
+    found = []
+    for start in track(range(0, len(rows), size), "Ablating heads"):
+        part = slice(start, start + size)
+        own = [each if len(each) == 1 else each[part] for each in replaced]
+        found.append(_ablated_part(Prepared.of(subject, rows[part], own[0].shape[1]), metric, heads, own))
+    changes, plain = zip(*found, strict=True)
+    return torch.cat(changes, dim=1), torch.cat(plain)
+
+
+def _ablated_part(
+    runs: Prepared, metric: Metric, heads: Sequence[Place], replaced: Sequence[Tensor]
+) -> tuple[Float64[Tensor, "place prompt"], Float64[Tensor, " prompt"]]:
+    plain = runs.metric(metric)
+    every, found = torch.ones(len(plain), runs.kept, dtype=torch.bool), []
+    for layer, head in track(list(heads), "Each head"):
+        source = replaced[layer].expand(len(plain), *replaced[layer].shape[1:])
         found.append(runs.metric(metric, [(Site(layer, "attn_heads"), replacing(source, every, head))]) - plain)
     return torch.stack(found), plain

@@ -13,7 +13,7 @@ would not be the same afterwards; it is the slow version that the tests compare 
 parts are not told here, which patching does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -54,7 +54,7 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class LogitAttribution:
-    """What each part adds, in logits, prompt by prompt; `control` is of random tokens, on the harmful prompts.
+    """What each part adds, in logits, prompt by prompt; `control` and `control_harmless` are of random tokens.
 
     Every other prompt ranks the parts, and the prompts between are those that scores are told of.
     """
@@ -63,6 +63,7 @@ class LogitAttribution:
     harmful: Float[Tensor, "prompt part"]
     harmless: Float[Tensor, "other part"]
     control: Float[Tensor, "prompt part"]
+    control_harmless: Float[Tensor, "other part"]
     differences: tuple[Float[Tensor, " prompt"], Float[Tensor, " other"]]
 
     def __repr__(self) -> str:
@@ -70,13 +71,24 @@ class LogitAttribution:
         first = self.ranked[0]
         return (
             f"LogitAttribution({len(self.parts)} parts of {score.format('.2f')} logits on {score.n} harmful prompts; "
-            f"most from {first}: {self.score(first).format('.2f')})"
+            f"between harmful and harmless most from {first}: {self.gap(first).format('.2f')})"
         )
 
     def score(self, part: Part, side: str = "harmful") -> Score:
-        """What a part adds on average: on `harmful` or `harmless` prompts, or for `control` tokens."""
-        values = _second(getattr(self, side))
-        return mean_score(f"{part}, {side}", values[:, self.parts.index(part)].tolist())
+        """What a part adds on average, on `harmful` or `harmless` prompts."""
+        return self._sum([part], side)
+
+    def gap(self, *parts: Part, control: bool = False) -> Score:
+        """What parts add together on harmful prompts more than on harmless ones; `control`, to random tokens."""
+        sides = ("control_harmless", "control") if control else ("harmless", "harmful")
+        one, other = (self._sum(parts, side) for side in sides)
+        low, high = gap_interval(one, other)
+        name = " + ".join(map(str, parts))
+        return Score(name=name, value=other.value - one.value, low=low, high=high, n=min(one.n, other.n))
+
+    def _sum(self, parts: Sequence[Part], side: str) -> Score:
+        values = _second(getattr(self, side))[:, [self.parts.index(part) for part in parts]]
+        return mean_score(f"{parts[0]}, {side}", values.sum(dim=1).tolist())
 
     @cached_property
     def ranked(self) -> tuple[Part, ...]:
@@ -93,23 +105,25 @@ class LogitAttribution:
     def _rows(self) -> Iterator[dict[str, Any]]:
         for part in self.parts:
             row: dict[str, Any] = {"part": str(part), "kind": part.kind, "layer": part.layer, "head": part.head}
-            for side in ("harmful", "harmless", "control"):
-                found = self.score(part, side)
-                row |= {side: found.value, f"{side}_low": found.low, f"{side}_high": found.high, f"n_{side}": found.n}
-            one, other = self.score(part, "harmless"), self.score(part)
-            low, high = gap_interval(one, other)
-            yield row | {"gap": other.value - one.value, "gap_low": low, "gap_high": high}
+            told = {
+                "harmful": self.score(part), "harmless": self.score(part, "harmless"), "gap": self.gap(part),
+                "control": self.gap(part, control=True),
+            }  # fmt: skip
+            for name, found in told.items():
+                row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high, f"n_{name}": found.n}
+            yield row
 
     def plot(self) -> Any:
-        """Bars of the parts that differ most between the two kinds of prompts."""
+        """Bars of the parts that differ most between the two kinds of prompts, beside the same for random tokens."""
         from workbench.plots.patching import bars_figure
 
         kept = self.ranked[:_SHOWN]
-        sides = {
-            "harmful prompts": "harmful", "harmless prompts": "harmless", "random tokens, harmful prompts": "control",
-        }  # fmt: skip
-        series = {name: [self.score(part, side) for part in kept] for name, side in sides.items()}
-        return bars_figure([str(part) for part in kept], series, "part of the logit difference, logits")
+        series = {
+            "refusal against compliance": [self.gap(part) for part in kept],
+            "random tokens": [self.gap(part, control=True) for part in kept],
+        }
+        x = "logits, harmful less harmless prompts"
+        return bars_figure([str(part) for part in kept], series, x)
 
     def plot_heads(self) -> Any:
         """A map of heads and layers: harmful less harmless prompts."""
@@ -144,7 +158,7 @@ def attribute_logits(
         _attributed(subject, head, prompts.require(4, "Attribution"), (metric, random), batch_size)
         for prompts in (harmful, harmless)
     )
-    return LogitAttribution(bad[0], bad[1][0], good[1][0], bad[1][1], (bad[2], good[2]))
+    return LogitAttribution(bad[0], bad[1][0], good[1][0], bad[1][1], good[1][1], (bad[2], good[2]))
 
 
 def _second(values: Tensor) -> Tensor:

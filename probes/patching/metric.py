@@ -18,10 +18,12 @@ from torch import Tensor
 from workbench.errors import UsageError
 from workbench.evaluation.refusal import RefusalTokens, refusal_metric, refusal_tokens
 from workbench.models import Subject, token_rows
-from workbench.prompts import Prompts
+from workbench.prompts import Prompts, builtin_prompts, for_tuning
+from workbench.prompts.locks import is_locked
 
 _LEAST_SHARE = 0.1  # of the harmless prompts that a first token must answer, to count as one
 _ASKED = 32  # harmless prompts
+_LEAST_LEFT = 8  # prompts to choose tokens by
 
 
 @runtime_checkable
@@ -59,16 +61,31 @@ class LogitDifference:
         return wide[:, list(self.towards)].mean(dim=-1) - wide[:, list(self.away)].mean(dim=-1)
 
 
+def tuning_pool(prompts: Prompts, reported: Prompts, side: str) -> Prompts:
+    """Prompts to choose tokens by: those of `prompts` that are not reported on, or built-in ones of that side.
+
+    Built-in training prompts serve where `prompts` are a test part or hardly any is left.
+    """
+    locked = prompts.locked or any(is_locked(prompt.text) for prompt in prompts)
+    seen = {prompt.digest for prompt in reported}
+    left = prompts.without(seen)
+    if locked or len(left) < _LEAST_LEFT:
+        left = builtin_prompts(side, "train").without(seen)
+    return left.require(_LEAST_LEFT, "Choosing tokens")
+
+
 def compliance_tokens(
     subject: Subject, harmless: Prompts, refusal: Sequence[int], given: Sequence[str] | None = None
 ) -> RefusalTokens:
     """The first tokens of compliance: what is `given`, or what the model says first to harmless prompts.
 
+    These should be prompts that nothing is reported on (`tuning_pool`); PromptError where they are a test part.
+
     Raises UsageError where every one of them begins as refusals do, so that no token is left to compare with.
     """
     if given:
         return refusal_tokens(subject, harmless, given)
-    asked = harmless.sample(_ASKED)
+    asked = for_tuning(harmless, "the choice of tokens").sample(_ASKED)
     batches = [batch for _, batch in subject.batches(token_rows(subject, asked), 16)]
     firsts = Counter(int(token) for part in subject.last_logits(batches) for token in part.argmax(dim=-1))
     ids = tuple(t for t, count in firsts.most_common() if count >= _LEAST_SHARE * len(asked) and t not in set(refusal))

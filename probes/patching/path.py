@@ -25,13 +25,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Step:
-    """A site on the path at one token: the share that it restores, and what the control restores there."""
+    """A site on the path at one token: the share that it restores, and what the control restores there.
+
+    `chosen_by` is the share on the pairs that chose it.
+    """
 
     layer: int
     stream: str
     place: str
     share: Score
     control: Score
+    chosen_by: float
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,11 @@ class CausalPath:
         n = self.carriers[0].share.n
         return f"CausalPath(into {self.into}, {len(self.writers)} writers, n={n}; carried at {told})"
 
+    @property
+    def strongest(self) -> Step:
+        """The first of the writers, as the pairs say that chose them."""
+        return max(self.writers, key=lambda step: abs(step.chosen_by))
+
     def to_pandas(self) -> "pd.DataFrame":
         """A row for each step."""
         import pandas as pd
@@ -63,6 +72,7 @@ class CausalPath:
                     "role": role, "layer": step.layer, "stream": step.stream, "place": step.place,
                     "share": step.share.value, "low": step.share.low, "high": step.share.high, "n": step.share.n,
                     "control": step.control.value, "control_low": step.control.low, "control_high": step.control.high,
+                    "when_chosen": step.chosen_by,
                 }  # fmt: skip
 
     def plot(self) -> Any:
@@ -95,11 +105,11 @@ def causal_path(patching: ActivationPatching, *, writers: int = 10) -> CausalPat
     order = np.argsort(-size, axis=None, kind="stable")[:writers]
     found = sorted(tuple(int(x) for x in np.unravel_index(place, size.shape)) for place in order)
     found = sorted((each for each in found if size[each] >= 0), key=lambda each: (each[1], each[0], each[2]))
-    steps = [tuple(_step(told, place) for place in places) for places in (carriers, found)]
+    steps = [tuple(_step(told, place, float(single[place])) for place in places) for places in (carriers, found)]
     return CausalPath(patching.into, patching.places[:-1], *steps)
 
 
-def _step(told: ActivationPatching, at: tuple[int, ...]) -> Step:
+def _step(told: ActivationPatching, at: tuple[int, ...], chosen_by: float) -> Step:
     stream, layer, place = told.streams[at[0]], told.layers[at[1]], told.places[at[2]]
     found, control = (told.share(stream, layer, place, control=each) for each in (False, True))
-    return Step(layer, stream, place, found, control)
+    return Step(layer, stream, place, found, control, chosen_by)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
+from workbench.prompts import builtin_prompts
 
 SAY = ("--prompt", "Tell me about rivers.", "--prompt", "How is bread made?", "--dtype", "float32", "--json")
 
@@ -51,6 +52,22 @@ def test_a_trained_probe_brings_its_own_threshold_and_switches_on_a_recipe(
     replies = [[each["reply"] for each in one["prompts"]["replies"]] for one in (plain, after)]  # type: ignore[index]
     assert replies[0] != replies[1]
     assert "add(d" in str(after["action"])
+
+
+def test_a_probe_is_not_measured_on_what_it_was_fitted_to(run: Run, model: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.txt"
+    own.write_text("\n".join(prompt.text for prompt in builtin_prompts("harmful", "train")) + "\nOne more request.\n")
+    options = ("--dtype", "float32", "--json")
+    fit = ("--harmful", own, "--n", 200, "--folds", 3, "--method", "ridge", "--out", tmp_path / "p")
+    assert run("probe", "train", model, *fit, *options)[0] == 0
+    ask = ("--probe", tmp_path / "p", "--prompts", own, "--max-new-tokens", 1)
+    status, _, err = run("probe", "monitor", model, *ask, *options)
+    assert (status, "A monitor needs at least 1 prompts" in err) == (2, True)
+    own.write_text(own.read_text() + "Another one.\n")
+    status, printed, err = run("probe", "monitor", model, *ask, "--prefill", "Sure", *options)
+    assert status == 0, err
+    assert [each["prompt"] for each in json.loads(printed)["prompts"]["replies"]] == ["Another one."]
+    assert "111 of 112 prompts" in " ".join(err.split())
 
 
 @pytest.mark.parametrize(

@@ -47,5 +47,8 @@ def test_patch_says_what_is_wrong_in_one_sentence(
     assert (status, "needs at least 2 prompts" in err) == (2, True)
     status, _, err = run(*start, "--what", "activation", *sides, "--into", "neither")
     assert (status, "not of 'neither'" in err) == (2, True)
+    for options in (("--what", "heads", "--layers", "1-2"), ("--what", "attribution", "--into", "harmless")):
+        status, _, err = run(*start, *options, *sides)
+        assert (status, f"takes no {options[2]}; it is for activation" in err) == (2, True)
     status, _, err = run(*start, "--what", "path", "--harmful", "harmful:test", *sides[2:])
     assert (status, "locked" in err) == (2, True)

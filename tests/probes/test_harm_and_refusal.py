@@ -93,6 +93,11 @@ def test_too_few_plain_cases_are_named(llama: Subject) -> None:
         harm_and_refusal(llama, HARMFUL, HARMLESS, refused=[False] * (2 * N))
 
 
+def test_where_replies_are_begun_there_is_no_last_token_of_the_instruction(llama: Subject) -> None:
+    with pytest.raises(CaptureError, match="Where a reply is prefilled"):
+        harm_and_refusal(llama, HARMFUL.changed(prefill="Sure"), HARMLESS.changed(prefill="Sure"), refused=REFUSED)
+
+
 def test_locked_prompts_give_no_direction(llama: Subject) -> None:
     with pytest.raises(PromptError, match="locked"):
         harm_and_refusal(llama, builtin_prompts("harmful", "test"), HARMLESS)

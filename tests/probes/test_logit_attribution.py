@@ -58,7 +58,11 @@ def test_a_planted_head_is_first_and_nothing_is_left(tmp_path: Path) -> None:
     found = attribute_logits(subject, HARMFUL, HARMLESS, METRIC)
     assert found.ranked[0] == Part("head", *WRITER)
     assert "most from L1H2" in repr(found)
-    assert found.score(found.ranked[0]).value > 3 * abs(found.score(found.ranked[0], "control").value)
+    first = found.ranked[0]
+    assert abs(found.gap(first).value) > 3 * abs(found.gap(first, control=True).value)
+    assert found.gap(*found.parts).value == pytest.approx(
+        float(found.differences[0][1::2].mean() - found.differences[1][1::2].mean()), abs=1e-3
+    )
     assert torch.equal(subject.logits(batch), before)
     assert not any(point.fwd_hooks for point in subject.bridge.hook_dict.values())
 
@@ -79,7 +83,7 @@ def test_it_has_a_table_and_figures(llama: Subject) -> None:
     table = found.to_pandas()
     assert len(table) == len(found.parts) == 1 + 3 * (4 + 2) + 1
     assert (table.gap_low <= table.gap).all()
-    assert found.plot().layout.xaxis.title.text == "part of the logit difference, logits, 95 % interval"
+    assert found.plot().layout.xaxis.title.text == "logits, harmful less harmless prompts, 95 % interval"
     assert found.plot_heads().data[0].z.shape == (3, 4)
 
 

@@ -81,14 +81,18 @@ def resolve_positions(subject: Subject, prompts: Prompts, positions: Positions) 
     if positions == "mean":
         return ()
     if positions == "post_instruction":
-        return _post_instruction(subject, prompts)
+        return post_instruction_positions(subject, prompts)
     chosen = tuple(int(position) for position in positions)
     if not chosen or any(position >= 0 for position in chosen):
         raise CaptureError(f"Positions count from the end of the prompt (-1 is the last token); got {chosen}.")
     return chosen
 
 
-def _post_instruction(subject: Subject, prompts: Prompts) -> tuple[int, ...]:
+def post_instruction_positions(subject: Subject, prompts: Prompts) -> tuple[int, ...]:
+    """The template's tokens behind the user's text, counted from the end.
+
+    Raises CaptureError where these stand elsewhere in each prompt, or the template has none.
+    """
     thinking = {prompt.thinking for prompt in prompts}
     if any(prompt.prefill for prompt in prompts) or len(thinking) > 1:
         raise CaptureError(

@@ -48,7 +48,9 @@ def command(
         under, reads = r.read_recipe(recipe, r.Names() if unedited else names, ablate, add), _watchable(probe)
         action = _action(stop, switch, names)
         monitor = Monitor(reads, _threshold(reads, threshold), action)
-        harmless = _beside(beside, prefill) if beside else None
+        if prompts is not None:
+            asked = _unseen(asked, reads)
+        harmless = _unseen(_beside(beside, prefill), reads) if beside else None
         subject = o.open_subject(model, dtype, device)
         options = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
         found = {"prompts": monitored(subject, asked, monitor, under, **options)}
@@ -104,6 +106,19 @@ def _said(action: "Action", names: r.Names) -> str:
 def _beside(name: str, prefill: str) -> "Prompts":
     found = o.read_set(name, "harmless")
     return found.changed(prefill=prefill) if prefill else found
+
+
+def _unseen(prompts: "Prompts", reads: "Watchable") -> "Prompts":
+    """A set without the prompts that what is read was made from, on which it would shine."""
+    from workbench.runs import note
+
+    # A probe knows a prompt as it was fitted to; what the reply begins with changes its digest.
+    bare = prompts.changed(prefill="")
+    kept = prompts.pick([row for row, prompt in enumerate(bare) if prompt.digest not in reads.seen])
+    if len(kept) < len(prompts):
+        left_out = len(prompts) - len(kept)
+        note(f"{left_out} of {len(prompts)} prompts of {prompts.name} are left out: what is read was made from them.")
+    return kept.require(1, "A monitor")
 
 
 def _described(found: "MonitoredReplies") -> dict[str, Any]:

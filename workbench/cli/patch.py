@@ -62,7 +62,7 @@ def command(
     harmful: Annotated[str, typer.Option(help="Prompts that show the behaviour: a set or a file.")] = "harmful:train",
     harmless: Annotated[str, typer.Option(help="Prompts that do not: a set or a file.")] = "harmless:train",
     n: Annotated[int, typer.Option(min=2, help="Pairs of prompts; of attribution, prompts of each side.")] = 8,
-    into: Annotated[str, typer.Option(help="Whose runs are patched: harmful or harmless.")] = "harmful",
+    into: Annotated[str | None, typer.Option(help="Whose runs are patched: harmful (default) or harmless.")] = None,
     refusal_token: Annotated[list[str] | None, typer.Option(help="How refusals begin; may be given again.")] = None,
     compliance_token: Annotated[list[str] | None, typer.Option(help="How compliance begins; may be repeated.")] = None,
     layers: Annotated[str | None, typer.Option(help="Layers to patch, such as 8-16; default: all.")] = None,
@@ -75,19 +75,22 @@ def command(
 ) -> None:
     """Where refusal is made: parts of the logit, patched activations, ablated heads, and the path between."""
     with watching():
-        from probes.patching import RefusalLogOdds
+        from probes.patching import RefusalLogOdds, tuning_pool
         from workbench.evaluation.refusal import refusal_tokens
 
+        _require_used(what, {"--into": into, "--layers": layers})
+        side, chosen = _side(into), o.numbers(layers, "--layers")
         sides = o.read_sides(harmful, harmless)
+        reported = sides.positive.sample(n, seed)
         subject = o.open_subject(model, dtype, device)
-        refusing = refusal_tokens(subject, sides.positive, refusal_token, batch_size)
+        pool = sides.positive if refusal_token else tuning_pool(sides.positive, reported, "harmful")
+        refusing = refusal_tokens(subject, pool, refusal_token, batch_size)
         metric = RefusalLogOdds(refusing.ids)
-        chosen = o.numbers(layers, "--layers")
-        asked = Asked(subject, sides, metric, compliance_token, n, into, batch_size, seed, chosen)
+        asked = Asked(subject, sides, metric, compliance_token, n, side, batch_size, seed, chosen)
         found, figures = _ANSWERS[what](asked)
         frame = found.to_pandas()
         results: dict[str, Any] = {
-            "model": subject.identity, "what": str(what), "into": into, "seed": seed, "prompts": sides.digest,
+            "model": subject.identity, "what": str(what), "into": side, "seed": seed, "prompts": sides.digest,
             "refusal_tokens": list(refusing.texts), "found": repr(found),
             "rows": json_module.loads(frame.to_json(orient="records", double_precision=15)),
         }  # fmt: skip
@@ -96,12 +99,39 @@ def command(
     show(results, json, *patch_tables(results), *(f"Written: {file}" for file in results.get("files", [])))
 
 
+_USED = {
+    "--into": (What.ACTIVATION, What.FIRST_ORDER, What.PATH),
+    "--layers": (What.ACTIVATION, What.PATH),
+}
+
+
+def _require_used(what: What, given: Mapping[str, str | None]) -> None:
+    """Raise UsageError where an option was given that the question does not take."""
+    from workbench.errors import UsageError
+
+    for option, value in given.items():
+        if value is not None and what not in _USED[option]:
+            raise UsageError(f"--what {what} takes no {option}; it is for {', '.join(_USED[option])}.")
+
+
+def _side(into: str | None) -> str:
+    from probes.patching.pairs import HARMFUL, SIDES
+    from workbench.errors import UsageError
+
+    if into not in (None, *SIDES):
+        raise UsageError(f"A run is of a harmful or a harmless prompt, not of {into!r}.")
+    return into or HARMFUL
+
+
 def _attribution(asked: Asked) -> Found:
-    from probes.patching import LogitDifference, attribute_logits, compliance_tokens
+    from probes.patching import LogitDifference, attribute_logits, compliance_tokens, tuning_pool
     from workbench.runs import note
 
     harmful, harmless = asked.both
-    complying = compliance_tokens(asked.subject, asked.sides.negative, asked.metric.tokens, asked.compliance)
+    pool = asked.sides.negative
+    if not asked.compliance:
+        pool = tuning_pool(pool, harmless, "harmless")
+    complying = compliance_tokens(asked.subject, pool, asked.metric.tokens, asked.compliance)
     note(f"Compliance begins with {', '.join(map(repr, complying.texts))} ({complying.source}).")
     found = attribute_logits(
         asked.subject, harmful, harmless, LogitDifference(asked.metric.tokens, complying.ids),
@@ -123,7 +153,7 @@ def _heads(asked: Asked) -> Found:
     from probes.patching import ablate_heads, attention_patterns
 
     pairs = asked.pairs()
-    found = ablate_heads(asked.subject, pairs, asked.metric, seed=asked.seed)
+    found = ablate_heads(asked.subject, pairs, asked.metric, batch_size=asked.batch_size, seed=asked.seed)
     patterns = attention_patterns(asked.subject, pairs.harmful[0], found.chosen[:3])
     return found, {"heads": found.plot(), "map": found.plot_map(), "patterns": patterns.plot()}
 

@@ -161,14 +161,14 @@ def sweep_tables(results: Mapping[str, Any]) -> list[Any]:
         for row in ranked
     ]
     title = f"The best of {len(results['rows'])} places on folds of topics (n={ranked[0]['n']}, 95 %)"
-    apart = [["this place", interval(results["reported"])]]
-    apart += [[name, interval(score)] for name, score in results["controls"].items()]
+    apart = [["this place", interval(results["reported"]), ""]]
+    apart += [[name, interval(score), interval(results["gains"][name])] for name, score in results["controls"].items()]
     best = results["best"]
     return [
         table(title, ("site", "position", "AUROC", "shuffled labels"), rows),
         f"The highest of all places with shuffled labels: {results['shuffled_best']:.3f}",
         table(
             f"{best['site']}, position {best['position']}, on prompts apart (n={results['reported']['n']}, 95 %)",
-            ("reads", "AUROC"), apart,
+            ("reads", "AUROC", "the place's gain"), apart,
         ),
     ]  # fmt: skip

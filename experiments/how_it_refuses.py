@@ -158,9 +158,9 @@ def same_line(study: Study) -> Part:
     at = found.guard_layer(INSTRUCTION)
     flags = {group: found.flagged(group, INSTRUCTION, at).format(".2f") for group in found.present}
     others = [group for group in ("accepted harmful", "refused harmless") if group in flags]
-    told = ", ".join(f"{flags[group]} of {group}" for group in others) or "none of other kinds"
+    flagged = ", ".join(f"{flags[group]} of {group}" for group in others) or "none of other kinds"
     said.append(
-        f"A latent guard (nearer the harmful mean, {INSTRUCTION}) flags {told}; its layer, {at}, was chosen by plain "
+        f"A latent guard (nearer the harmful mean, {INSTRUCTION}) flags {flagged}; its layer, {at}, was chosen by plain "
         f"cases, of which it flags {flags['refused harmful']} of refused harmful and "
         f"{flags['accepted harmless']} of accepted harmless."
     )
@@ -228,8 +228,8 @@ def written_by(study: Study) -> Part:
             f"On harmful prompts refusal gains {sums.pop('all parts')} logits on {named} more than on harmless ones; "
             + ", ".join(f"{name} write {told}" for name, told in sums.items())
             + f". Most by {first}.",
-            f"Random tokens gain {random.format('+.2f')}. Parts were ranked on half of the prompts and are told of on the "
-            f"other (n={random.n} of each side); what acts through later parts is not seen here.",
+            f"Random tokens gain {random.format('+.2f')}. Parts were ranked on half of the prompts and are told of on "
+            f"the other (n={random.n} of each side); what acts through later parts is not seen here.",
         ],
         [found.plot(), found.plot_heads()],
     )

@@ -160,8 +160,8 @@ def same_line(study: Study) -> Part:
     others = [group for group in ("accepted harmful", "refused harmless") if group in flags]
     flagged = ", ".join(f"{flags[group]} of {group}" for group in others) or "none of other kinds"
     said.append(
-        f"A latent guard (nearer the harmful mean, {INSTRUCTION}) flags {flagged}; its layer, {at}, was chosen by plain "
-        f"cases, of which it flags {flags['refused harmful']} of refused harmful and "
+        f"A latent guard (nearer the harmful mean, {INSTRUCTION}) flags {flagged}; its layer, {at}, was chosen by "
+        f"plain cases, of which it flags {flags['refused harmful']} of refused harmful and "
         f"{flags['accepted harmless']} of accepted harmless."
     )
     return Part(said, [found.plot()])

@@ -148,8 +148,8 @@ def lens_curves(
 ) -> LensCurves:
     """Read one token of many prompts of two sides, such as harmful and harmless ones, under a recipe.
 
-    Prompts that the lens was fitted to or measured on are left out. Raises PromptError where a side has fewer than two
-    others, LensError where the lens is of another model.
+    Prompts that the lens was fitted to are left out; those it was measured on fitted nothing. Raises PromptError where
+    a side has fewer than two others, LensError where the lens is of another model.
     """
     read, digests = {}, {}
     for side, given in sides.items():

@@ -69,10 +69,11 @@ def _chosen(length: int, shared: int, each: int | None) -> list[int]:
     return sorted({round(place) for place in np.linspace(length - 1, first, each)})
 
 
-def _within(kept: Sequence[Sequence[int]], most: int | None) -> set[int]:
-    """The numbers of the first prompts whose tokens are no more than `most`."""
-    total = np.cumsum([len(places) for places in kept])
-    return {number for number, sum_ in enumerate(total.tolist()) if most is None or number == 0 or sum_ <= most}
+def _within(kept: Sequence[Sequence[int]], most: int | None, seed: int = 0) -> set[int]:
+    """Numbers of prompts whose tokens are no more than `most`: drawn, so that no set of several is left out whole."""
+    order = np.random.default_rng(seed).permutation(len(kept)).tolist() if most is not None else range(len(kept))
+    total = np.cumsum([len(kept[number]) for number in order]).tolist()
+    return {number for place, number in enumerate(order) if most is None or place == 0 or total[place] <= most}
 
 
 def _read(

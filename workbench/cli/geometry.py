@@ -34,9 +34,11 @@ def command(
     """How far apart two sets of prompts lie in every layer, beside the same with shuffled labels."""
     with watching():
         from probes.geometry import geometry_of, projection_of, vocabulary_of
+        from probes.geometry.plane import planes
         from probes.geometry.table import capture_classes
         from workbench.prompts import ContrastPairs
 
+        flat = planes[plane]()
         whole, named = o.read_sides(harmful, harmless), _direction(direction)
         pairs = ContrastPairs(whole.positive.sample(n, seed), whole.negative.sample(n, seed))
         subject = o.open_subject(model, dtype, device)
@@ -49,7 +51,7 @@ def command(
         }  # fmt: skip
         if out is not None:
             texts = tuple(prompt.text for side in (pairs.positive, pairs.negative) for prompt in side)
-            shown = projection_of(acts, positive, texts, position=position, method=plane)
+            shown = projection_of(acts, positive, texts, position=position, method=flat)
             figures: dict[str, Any] = {"geometry": found, "planes": shown} | ({"tokens": tokens} if tokens else {})
             results["files"] = _written(out, results, {name: each.plot() for name, each in figures.items()})
     show(results, json, *geometry_tables(results), *(f"Written: {file}" for file in results.get("files", [])))

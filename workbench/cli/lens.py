@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from probes.lenses import Lens
     from workbench.interventions import Recipe
     from workbench.models import Subject
-    from workbench.prompts import Prompts
+    from workbench.prompts import ContrastPairs, Prompts
 
 Folder = Annotated[Path | None, typer.Option("--out", help="A folder for the table, the figures and the lens.")]
 Sets = Annotated[list[str] | None, typer.Option("--fit-on", help="Prompts to fit a lens to; may be repeated.")]
@@ -69,10 +69,10 @@ def command(
         before, after = _recipes(recipe, against, names, ablate, add)
         sides = o.read_sides(harmful, harmless)
         subject = o.open_subject(model, dtype, device)
-        groups = _groups(subject, token, sides.positive, sides.negative)
+        drawn = {"harmful": sides.positive.sample(n, seed), "harmless": sides.negative.sample(n, seed)}
+        groups = _groups(subject, token, sides, drawn)
         used = _lens(subject, lens, fitted, fit_on, held_out)
         asked = Asked(subject, used, groups, before, after, batch_size)
-        drawn = {"harmful": sides.positive.sample(n, seed), "harmless": sides.negative.sample(n, seed)}
         found, figures = _map(asked, prompt, last) if prompt is not None else _curves(asked, drawn, position)
         results: dict[str, Any] = {
             "model": subject.identity, "lens": used.method, "lens_digest": used.digest, "found": repr(found),
@@ -103,17 +103,24 @@ def _recipes(
     return r.read_recipe(against or "nothing", names), asked if given else None
 
 
-def _groups(subject: "Subject", tokens: list[str] | None, harmful: Any, harmless: Any) -> dict[str, tuple[int, ...]]:
-    """Each token that is asked for by itself; or those of refusal together, and those of compliance."""
+def _groups(
+    subject: "Subject", tokens: list[str] | None, sides: "ContrastPairs", reported: "Mapping[str, Prompts]"
+) -> dict[str, tuple[int, ...]]:
+    """Each token that is asked for by itself; or those of refusal together, and those of compliance.
+
+    These are chosen by prompts that are not reported on.
+    """
     from probes.lenses import single_token
-    from probes.patching import compliance_tokens
+    from probes.patching import compliance_tokens, tuning_pool
     from workbench.evaluation.refusal import refusal_tokens
     from workbench.runs import note
 
     if tokens:
         return {text: (single_token(subject, text),) for text in tokens}
-    refusing = refusal_tokens(subject, harmful)
-    complying = compliance_tokens(subject, harmless, refusing.ids)
+    both = {"harmful": sides.positive, "harmless": sides.negative}
+    pools = {side: tuning_pool(prompts, reported[side], side) for side, prompts in both.items()}
+    refusing = refusal_tokens(subject, pools["harmful"])
+    complying = compliance_tokens(subject, pools["harmless"], refusing.ids)
     note(f"Refusals begin with {', '.join(map(repr, refusing.texts))} ({refusing.source}).")
     note(f"Compliance begins with {', '.join(map(repr, complying.texts))} ({complying.source}).")
     return {"refusal": refusing.ids, "compliance": complying.ids}

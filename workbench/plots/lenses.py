@@ -46,7 +46,7 @@ def values_map(
     low, high = (low, high) if low < high else (-most, most)
     hovers = [[f"{value:.2f}" for value in line] for line in values]
     figure = _map(values, tokens, depths, hovers)
-    _write(figure, words, np.abs(values) > _DARK * most)
+    _write(figure, [[_short(word) for word in line] for line in words], np.abs(values) > _DARK * most)
     bar = {"title": {"text": _plain(title, keep="<br>")}}
     ends = _tinted(COLOURS[0], -low / most), _tinted(COLOURS[1], high / most)
     scale = [(0.0, ends[0]), (-low / (high - low), "#FFFFFF"), (1.0, ends[1])]

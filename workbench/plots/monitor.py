@@ -9,7 +9,7 @@ from workbench.plots.curves import DASHES
 from workbench.plots.style import COLOURS, MUTED, styled
 
 _NAMED = 6  # replies that have a colour and a name of their own
-_SCALE = "coordinate (0 harmless, 1 harmful on average)"
+_SCALE = "coordinate (natural units; 0 and 1 are the class means of a direction)"
 _DOTS = {"color": MUTED, "dash": "dot"}
 
 

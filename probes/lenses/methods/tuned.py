@@ -5,9 +5,9 @@
 They begin as least squares onto the last stream (`translators`), which is most of the way and takes seconds, and go on
 by a few steps down the KL itself (`descent`). A model that bends its logits at the end stays with least squares.
 
-It learns what goes together: where a layer knows of harm, and harm goes with refusal in the prompts it was fitted to, it
-reads refusal there, whether or not the model makes one of the other. What the model makes of it, the Jacobian lens reads
-to first order, and patching exactly.
+It learns what goes together: where a layer knows of harm, and harm goes with refusal in the prompts it was fitted to,
+it reads refusal there, whether or not the model makes one of the other. What the model makes of it, the Jacobian lens
+reads to first order, and patching exactly.
 """
 
 from dataclasses import dataclass, field, replace

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 from scipy.optimize import brentq
 
-from workbench.statistics import Better, Score
+from workbench.statistics import Better, Score, rate_score
 
 DRAWS = 1000
 _Z = 1.959964
@@ -53,6 +53,18 @@ def score_of(name: str, drawn: Float64[np.ndarray, " draw"], n: int, better: Bet
         return Score(name=name, value=value, low=None, high=None, n=n, better=better)
     low, high = (float(end) for end in np.quantile(rest, [0.025, 0.975]))
     return Score(name=name, value=value, low=min(low, value), high=max(high, value), n=n, better=better)
+
+
+def drawn_rate(
+    name: str, yes: Bool[np.ndarray, " n"], of: Bool[np.ndarray, " n"], draws: Float64[np.ndarray, "draw n"],
+    better: Better,
+) -> Score:  # fmt: skip
+    """The share of the prompts `of` that say yes; where every draw agrees, Wilson's interval, of prompts."""
+    with np.errstate(invalid="ignore"):
+        drawn = draws[:, of] @ yes[of] / draws[:, of].sum(axis=1)
+    if yes[of].all() or not yes[of].any():
+        return rate_score(name, int(yes[of].sum()), int(of.sum()), better)
+    return score_of(name, drawn, int(of.sum()), better)
 
 
 def no_gain(gains: Mapping[str, Score]) -> tuple[str, ...]:

@@ -107,7 +107,7 @@ def measured(examples: Examples, held: HeldOut, method: Method, how: ProbeSettin
     draws = topic_draws(examples.groups, how.seed)
     controls = controls_of(method.candidates(), examples.x, held, examples.groups, examples.surface, how)
     auroc, beside, gains = compared(held, controls, draws)
-    detected, false = alarms(held, how.false_alarms)
+    detected, false = alarms(held, how.false_alarms, draws)
     return Quality(
         auroc=auroc, controls=beside, gains=gains, calibration_error=calibration(held, draws), detected=detected,
         false_alarms=false, rate_asked=how.false_alarms, topics=len(set(examples.groups.tolist())),

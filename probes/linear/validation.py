@@ -18,10 +18,10 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
 from probes.linear.folds import grouped_folds
-from probes.linear.reading import auroc_draws, calibration_errors, score_of, threshold_at
+from probes.linear.reading import auroc_draws, calibration_errors, drawn_rate, score_of, threshold_at
 from probes.linear.settings import ProbeSettings
 from workbench.runs import track
-from workbench.statistics import Score, rate_score
+from workbench.statistics import Score
 
 Labels = Bool[np.ndarray, " n"]
 Numbers = Float64[np.ndarray, " n"]
@@ -97,16 +97,15 @@ def platt(decisions: Numbers, positive: Labels) -> tuple[float, float]:
     return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
 
-def alarms(held: HeldOut, rate: float) -> tuple[Score, Score]:
+def alarms(held: HeldOut, rate: float, draws: Float64[np.ndarray, "draw n"]) -> tuple[Score, Score]:
     """The share of positive and of negative prompts above a threshold that other folds set at `rate`."""
     above = np.zeros(len(held.positive), dtype=bool)
     for fold in np.unique(held.folds):
         rows = held.folds == fold
         above[rows] = held.decisions[rows] > threshold_at(held.decisions[~rows & ~held.positive], rate)
-    hits, false = int(above[held.positive].sum()), int(above[~held.positive].sum())
     return (
-        rate_score("detected", hits, int(held.positive.sum()), "higher"),
-        rate_score("false alarms", false, int((~held.positive).sum()), "lower"),
+        drawn_rate("detected", above, held.positive, draws, "higher"),
+        drawn_rate("false alarms", above, ~held.positive, draws, "lower"),
     )
 
 

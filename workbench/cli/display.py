@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -75,6 +76,21 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for row in rows:
         made.add_row(*[_text(str(cell)) for cell in row])
     return made
+
+
+def kept(out: Path, name: str, results: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]:
+    """Write results as `name`.json and each figure below its own name; the files."""
+    from workbench.runs import write_figure, write_json
+
+    write_json(out / f"{name}.json", results)
+    for title, figure in figures.items():
+        write_figure(out / f"{title}.html", figure)
+    return [str(out / file) for file in (f"{name}.json", *(f"{title}.html" for title in figures))]
+
+
+def told_of(files: Sequence[str] | None) -> list[str]:
+    """A line for each file that was written."""
+    return [f"Written: {file}" for file in files or ()]
 
 
 def percent(score: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workbench.cli import options as o
-from workbench.cli.display import interval, show, table, watching
+from workbench.cli.display import interval, kept, show, table, told_of, watching
 
 if TYPE_CHECKING:
     from workbench.directions import Direction
@@ -53,23 +53,14 @@ def command(
             texts = tuple(prompt.text for side in (pairs.positive, pairs.negative) for prompt in side)
             shown = projection_of(acts, positive, texts, position=position, method=flat)
             figures: dict[str, Any] = {"geometry": found, "planes": shown} | ({"tokens": tokens} if tokens else {})
-            results["files"] = _written(out, results, {name: each.plot() for name, each in figures.items()})
-    show(results, json, *geometry_tables(results), *(f"Written: {file}" for file in results.get("files", [])))
+            results["files"] = kept(out, "geometry", results, {name: each.plot() for name, each in figures.items()})
+    show(results, json, *geometry_tables(results), *told_of(results.get("files")))
 
 
 def _direction(path: Path | None) -> "Direction | None":
     from workbench.directions import Direction
 
     return Direction.load(path) if path else None
-
-
-def _written(out: Path, results: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]:
-    from workbench.runs import write_figure, write_json
-
-    write_json(out / "geometry.json", results)
-    for name, figure in figures.items():
-        write_figure(out / f"{name}.html", figure)
-    return [str(out / "geometry.json"), *(str(out / f"{name}.html") for name in figures)]
 
 
 def geometry_tables(results: Mapping[str, Any]) -> list[Any]:

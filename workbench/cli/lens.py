@@ -10,7 +10,7 @@ import typer
 
 from workbench.cli import options as o
 from workbench.cli import recipes as r
-from workbench.cli.display import interval, plain, show, table, watching
+from workbench.cli.display import interval, kept, plain, show, table, told_of, watching
 
 if TYPE_CHECKING:
     from probes.lenses import Lens
@@ -65,6 +65,8 @@ def command(
 ) -> None:
     """What each layer would say if the model ended there, and how that stands to refusal."""
     with watching():
+        from probes.lenses.lens import FILE
+
         names = r.Names.of(direction)
         before, after = _recipes(recipe, against, names, ablate, add)
         sides = o.read_sides(harmful, harmless)
@@ -86,8 +88,10 @@ def command(
         if used.quality is not None:
             results["quality"], figures["quality"] = used.quality.model_dump(), used.plot()
         if out is not None:
-            results["files"] = _written(out, results, figures, used)
-    show(results, json, *lens_tables(results), *(f"Written: {file}" for file in results.get("files", [])))
+            results["files"] = kept(out, "lens", results, figures)
+            if used.matrices is not None:
+                results["files"].append(str(used.save(out / FILE)))
+    show(results, json, *lens_tables(results), *told_of(results.get("files")))
 
 
 def _recipes(
@@ -179,18 +183,6 @@ def _curves(asked: Asked, sides: Mapping[str, Any], position: int) -> Found:
         return read[0], figures
     found = CurvesDifference(*read)
     return found, figures | {"difference": found.plot()}
-
-
-def _written(out: Path, results: Mapping[str, Any], figures: Mapping[str, Any], used: "Lens") -> list[str]:
-    """The table, the figures, and the lens where it was fitted."""
-    from probes.lenses.lens import FILE
-    from workbench.runs import write_figure, write_json
-
-    write_json(out / "lens.json", results)
-    for name, figure in figures.items():
-        write_figure(out / f"{name}.html", figure)
-    kept = [used.save(out / FILE)] if used.matrices is not None else []
-    return [str(out / "lens.json"), *(str(out / f"{name}.html") for name in figures), *map(str, kept)]
 
 
 def lens_tables(results: Mapping[str, Any]) -> list[Any]:

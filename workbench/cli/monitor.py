@@ -8,7 +8,7 @@ import typer
 
 from workbench.cli import options as o
 from workbench.cli import recipes as r
-from workbench.cli.display import interval, percent, show, table, watching
+from workbench.cli.display import interval, kept, percent, show, table, told_of, watching
 from workbench.cli.generate import read_asked
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def command(
 ) -> None:
     """Read a probe at every token while the model talks; warn, stop, or switch on a recipe at its threshold."""
     with watching():
-        from probes.monitoring import Monitor, monitored, separation
+        from probes.monitoring import Monitor, monitored, plot_first_reads, separation
 
         asked, names = read_asked(prompt, prompts, None, prefill), r.Names.of(direction)
         # A direction may be there for --switch alone.
@@ -63,7 +63,8 @@ def command(
         if "beside" in found:
             results["separation"] = separation(found["prompts"], found["beside"]).model_dump()
         if out is not None:
-            results["files"] = _written(out, results, found)
+            figures = {"monitor": found["prompts"].plot(), "first": plot_first_reads(found)}
+            results["files"] = kept(out, "monitor", results, figures)
     show(results, json, *tables(results))
 
 
@@ -133,16 +134,6 @@ def _described(found: "MonitoredReplies") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _written(out: Path, results: Mapping[str, Any], found: "Mapping[str, MonitoredReplies]") -> list[str]:
-    from probes.monitoring import plot_first_reads
-    from workbench.runs import write_figure, write_json
-
-    write_json(out / "monitor.json", results)
-    write_figure(out / "monitor.html", found["prompts"].plot())
-    write_figure(out / "first.html", plot_first_reads(found))
-    return [str(out / name) for name in ("monitor.json", "monitor.html", "first.html")]
-
-
 def tables(results: Mapping[str, Any]) -> list[Any]:
     """How often there was an alarm, and the replies with what was read before their first word and at most."""
     rates = [
@@ -163,5 +154,5 @@ def tables(results: Mapping[str, Any]) -> list[Any]:
     return [
         table(title, ("prompt", "before a word", "highest", "alarm at token", "reply"), rows),
         table("Alarms (95 %)", ("of", "value", "n"), rates),
-        *(f"Written: {file}" for file in results.get("files", [])),
+        *told_of(results.get("files")),
     ]

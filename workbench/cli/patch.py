@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from workbench.cli import options as o
-from workbench.cli.display import interval, show, table, watching
+from workbench.cli.display import interval, kept, show, table, told_of, watching
 
 if TYPE_CHECKING:
     from probes.patching import Pairs, RefusalLogOdds
@@ -95,8 +95,8 @@ def command(
             "rows": json_module.loads(frame.to_json(orient="records", double_precision=15)),
         }  # fmt: skip
         if out is not None:
-            results["files"] = _written(out, results, figures)
-    show(results, json, *patch_tables(results), *(f"Written: {file}" for file in results.get("files", [])))
+            results["files"] = kept(out, "patch", results, figures)
+    show(results, json, *patch_tables(results), *told_of(results.get("files")))
 
 
 _USED = {
@@ -179,15 +179,6 @@ _ANSWERS: Mapping[What, Callable[[Asked], Found]] = {
     What.ATTRIBUTION: _attribution, What.ACTIVATION: _activation, What.HEADS: _heads,
     What.FIRST_ORDER: _first_order, What.PATH: _path,
 }  # fmt: skip
-
-
-def _written(out: Path, results: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]:
-    from workbench.runs import write_figure, write_json
-
-    write_json(out / "patch.json", results)
-    for name, figure in figures.items():
-        write_figure(out / f"{name}.html", figure)
-    return [str(out / "patch.json"), *(str(out / f"{name}.html") for name in figures)]
 
 
 _SHOWN = 20

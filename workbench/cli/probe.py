@@ -8,7 +8,7 @@ import typer
 
 from workbench.cli import monitor
 from workbench.cli import options as o
-from workbench.cli.display import interval, percent, show, table, watching
+from workbench.cli.display import interval, kept, percent, show, table, told_of, watching
 
 if TYPE_CHECKING:
     from workbench.activations import Positions
@@ -61,8 +61,8 @@ def train(
         if out is not None:
             from probes.linear.probe import FILE
 
-            results["files"] = [str(found.save(out / FILE)), *_written(out, "probe", results, {})]
-    show(results, json, *train_tables(results), *_files(results))
+            results["files"] = [str(found.save(out / FILE)), *kept(out, "probe", results, {})]
+    show(results, json, *train_tables(results), *told_of(results.get("files")))
 
 
 @app.command("sweep")
@@ -95,8 +95,8 @@ def sweep(
             "settings": how.model_dump(), "says": repr(found),
         } | found.to_json()  # fmt: skip
         if out is not None:
-            results["files"] = _written(out, "sweep", results, {"sweep": found.plot()})
-    show(results, json, *sweep_tables(results), *_files(results))
+            results["files"] = kept(out, "sweep", results, {"sweep": found.plot()})
+    show(results, json, *sweep_tables(results), *told_of(results.get("files")))
 
 
 def _drawn(harmful: str, harmless: str, n: int, seed: int) -> "ContrastPairs":
@@ -114,19 +114,6 @@ def _report(harmful: str | None, harmless: str | None) -> "ContrastPairs | None"
     if harmful is None or harmless is None:
         raise UsageError("Give both --report-harmful and --report-harmless, or neither.")
     return o.read_sides(harmful, harmless)
-
-
-def _written(out: Path, name: str, results: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]:
-    from workbench.runs import write_figure, write_json
-
-    write_json(out / f"{name}.json", results)
-    for title, figure in figures.items():
-        write_figure(out / f"{title}.html", figure)
-    return [str(out / f"{name}.json"), *(str(out / f"{title}.html") for title in figures)]
-
-
-def _files(results: Mapping[str, Any]) -> list[str]:
-    return [f"Written: {file}" for file in results.get("files", [])]
 
 
 def train_tables(results: Mapping[str, Any]) -> list[Any]:

@@ -40,7 +40,7 @@ from workbench.prompts import ContrastPairs, Prompts, builtin_prompts, load_prom
 from workbench.runs import digest_json, note, read_json, reporting, rich_reporter, write_json, write_text
 from workbench.runs.pages import drawn_in, page, paragraph, section, table
 
-N_PROBED, N_LEANING, N_PARTS, N_PATCHED, N_HEADS = 256, 128, 32, 12, 24
+N_PROBED, N_LEANING, N_PARTS, N_PATCHED, N_HEADS = 256, 128, 32, 8, 16
 VERSION = 2  # of what a kept part means
 LEAST_AUROC = 0.95  # from which a layer is said to know
 _PLACE = -1  # the token after which the reply begins

@@ -3,7 +3,7 @@
     python -m experiments.truth read OUT TRUTHFULQA [MODEL]    and then statements, items, reports, choices in its place
 
 1. `read`: our own statements, read after every second block, how likely each is, and the model's own answer to whether
-   it is true. In float32, for a logit of bfloat16 comes in eighths, and many differences are smaller.
+   it is true. This and `reports` in float32: a logit of bfloat16 comes in eighths, and many differences are smaller.
 2. `statements`, which needs no model: the direction of truth, measured on topics left out; what a direction fitted to
    "is" alone reads of "is not"; what is known and not said (`probes.truth`).
 3. `items`: the same direction on questions of TruthfulQA, of a file in one of its published layouts.
@@ -53,9 +53,10 @@ from workbench.models import Site, Subject, open_model
 from workbench.prompts import Prompts
 from workbench.runs import reporting, rich_reporter, write_figure, write_json, writing
 
-N_TEST, N_CHOICES, N_CHOOSING = 300, 120, 40
+N_TEST, N_CHOICES, N_CHOOSING = 150, 100, 24
 DEPTHS = (0.25, 0.375, 0.5, 0.625, 0.75)
-SIGNED = (-4.0, -2.0, -1.0, 1.0, 2.0, 4.0)
+SIGNED = (-4.0, -2.0, 2.0, 4.0)
+DTYPES = {"read": "float32", "reports": "float32"}
 PROBE, READ = "truth.safetensors", "read.safetensors"
 
 
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str]) -> None:
         if part == "statements":
             found = on_statements(out)
         else:
-            found = PARTS[part](open_model(name, dtype="float32"), out, questions)
+            found = PARTS[part](open_model(name, dtype=DTYPES.get(part)), out, questions)
     write_json(out / f"{part}.json", found)
     sys.stdout.write("\n".join(str(found["says"]).splitlines()) + "\n")
 

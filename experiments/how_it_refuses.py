@@ -78,8 +78,10 @@ def main(arguments: Sequence[str]) -> None:
     sides = [load_prompts(file, label) for file, label in zip(files, ("harmful", "harmless") * 2, strict=True)]
     with rich_reporter() as reporter, reporting(reporter):
         study = Study(open_model(name), ContrastPairs(*sides[:2]), ContrastPairs(*sides[2:]))
-        answered = {title: kept(out, title, study) for title in PARTS}
-    write_text(out / "index.html", written(study, answered))
+        answered: dict[str, dict[str, Any]] = {}
+        for title in PARTS:
+            answered[title] = kept(out, title, study)
+            write_text(out / "index.html", written(study, answered))
     for title, part in answered.items():
         sys.stdout.write("\n".join([title, *(f"  {line}" for line in part["says"])]) + "\n")
 

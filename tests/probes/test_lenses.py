@@ -297,7 +297,8 @@ def test_on_the_embedded_model_refusal_comes_up_in_late_layers(real_subjects: di
     own = subject.logits(subject.batch(token_rows(subject, sides["harmful"])), last=1)[:, -1]
     odds = refusal_metric(own, groups["refusal"])
     assert found.values("log_odds", "harmful", lens.sites[-1]) == pytest.approx(odds.tolist(), abs=1e-2)
-    parted = found.parts_from()
-    assert parted is not None
-    assert parted.layer >= subject.n_layers // 4
-    assert found.score("log_odds", "harmful", lens.sites[0]).value < -10
+    odds_at = [found.score("log_odds", "harmful", site).value for site in lens.sites]
+    middle = len(lens.sites) // 2
+    assert max(odds_at[:middle]) < -10 < odds_at[-1] - 5
+    kl_at = [found.score("kl", "harmful", site).value for site in lens.sites]
+    assert min(kl_at[:middle]) > 5 > 2 > kl_at[-2] > kl_at[-1] == 0

@@ -15,6 +15,7 @@ from probes.linear.reading import auroc_draws
 from probes.linear.surface import Surface
 from probes.linear.validation import held_out
 from probes.truth import (
+    Statements,
     TruthDirection,
     builtin_statements,
     fitted_truth,
@@ -32,7 +33,7 @@ from probes.truth.statements import ASKED, builtin_topics
 from tests.conftest import random_direction
 from tests.laws.cases import logits_of, same_bits
 from tests.probes.truthful import POLARITY, TOPICS, TRUTH, made_statements, planted, shown
-from workbench.activations import Activations
+from workbench.activations import Activations, capture
 from workbench.errors import ProbeError
 from workbench.interventions import Add
 from workbench.models import Site, Subject, render
@@ -306,3 +307,19 @@ def test_a_direction_of_some_statements_has_seen_no_others(llama: Subject) -> No
     gap = x[torch.from_numpy(MADE.true[:96])].mean(dim=0) - x[torch.from_numpy(~MADE.true[:96])].mean(dim=0)
     torch.testing.assert_close(made.unit * made.scale, gap)
     assert made.coordinate(x)[torch.from_numpy(~MADE.true[:96])].mean() == pytest.approx(0.0, abs=1e-4)
+
+
+@pytest.mark.real
+def test_in_the_embedded_model_truth_turns_with_polarity(real_subjects: dict[str, Subject]) -> None:
+    """Topics that it knows, six facts of each, read on topics left out."""
+    subject, site = real_subjects["qwen2.5-coder-0.5b-instruct"], Site(13, "resid_post")
+    known = EVERY.of_topics(["cities", "continents", "Spanish", "professions"])
+    kept = Statements(tuple(each for each in known if int(each.pair.split("/")[1]) < 6))
+    acts = capture(subject, kept.said(), sites=[site], positions=[LAST])
+    turned = polarity(acts, kept)
+    read = {way: scores[0].value for way, scores in turned.read.items()}
+    assert read[SAYS, SAYS] > 0.85
+    assert read[SAYS, DENIES] < 0.2
+    assert read[BOTH, DENIES] > 0.65
+    assert 0.3 < read[SHUFFLED, BOTH] < 0.7
+    assert turned.cosines[0].high < 0  # type: ignore[operator]

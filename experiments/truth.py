@@ -55,7 +55,8 @@ from workbench.runs import reporting, rich_reporter, write_figure, write_json, w
 
 N_TEST, N_CHOICES, N_CHOOSING = 150, 100, 24
 DEPTHS = (0.25, 0.375, 0.5, 0.625, 0.75)
-SIGNED = (-4.0, -2.0, 2.0, 4.0)
+STRENGTHS = (8.0, 16.0, 32.0)  # a gap of truth is a hundredth of the stream's length
+SIGNED = (-32.0, -16.0, 16.0, 32.0)
 DTYPES = {"read": "float32", "reports": "float32"}
 PROBE, READ = "truth.safetensors", "read.safetensors"
 
@@ -149,7 +150,7 @@ def on_reports(subject: Subject, out: Path, questions: Sequence[TruthfulQuestion
     inside = np.isin([each.topic for each in every], fitted.topics)
     acts = Read.load(out).acts
     directions = mean_directions(acts, every.true & inside, ~every.true & inside, subject, blocks(subject))
-    push, table = chosen_push(yes(subject, fitted.where(denies=False)), directions)
+    push, table = chosen_push(yes(subject, fitted.where(denies=False)), directions, STRENGTHS)
     parts = []
     for name, way in (("plus", push), ("minus", replace(push, strength=-push.strength))):
         moved = pushed(f"log-odds of Yes, {name}", subject, yes(subject, apart), way, apart.plain())

@@ -26,7 +26,6 @@ from workbench.prompts import Prompts
 from workbench.runs import track
 from workbench.statistics import Difference, Score, mean_score, paired_difference
 
-STRENGTHS = (1.0, 2.0, 4.0)
 SEEDS = 3
 Measured = Callable[[Recipe], Float64[np.ndarray, " n"]]
 
@@ -66,7 +65,7 @@ class Push:
 
 
 def chosen_push(
-    measured: Measured, directions: Sequence[Direction], strengths: Sequence[float] = STRENGTHS
+    measured: Measured, directions: Sequence[Direction], strengths: Sequence[float]
 ) -> tuple[Push, tuple[Push, ...]]:
     """The block and strength under which the mean of what is measured rises most, and the whole table."""
     before = float(np.mean(measured(Recipe())))

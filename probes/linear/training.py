@@ -79,15 +79,21 @@ def examples_of(
     return Examples(x, positive, groups, surface, site, position, subject.name, subject.digest, seen)
 
 
-def fit_probe(examples: Examples, method: Method | str = "logistic", settings: ProbeSettings | None = None) -> Probe:
-    """Measure a method on held-out topics and fit it to all examples; raises ProbeError as `train_probe` does."""
+def fit_probe(
+    examples: Examples, method: Method | str = "logistic", settings: ProbeSettings | None = None,
+    quality: Quality | None = None,
+) -> Probe:  # fmt: skip
+    """Measure a method on held-out topics, unless its quality is known, and fit it to all examples.
+
+    Raises ProbeError as `train_probe` does.
+    """
     how = settings or ProbeSettings()
     require_readable(examples.x, f"{examples.site}")
     made = methods[method]() if isinstance(method, str) else method
     candidates = made.candidates()
     x, positive, groups = examples.x, examples.positive, examples.groups
     held = held_out(candidates, x, positive, groups, how)
-    quality = measured(examples, held, made, how)
+    quality = quality or measured(examples, held, made, how)
     line = fit_line(candidates[chosen_candidate(candidates, x, positive, groups, how)], x, positive)
     length = float(np.linalg.norm(line.weight))
     unit = torch.from_numpy(line.weight / length).float()

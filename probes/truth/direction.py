@@ -189,7 +189,7 @@ def fitted_truth(
     each = len(every.candidates()) // len(acts.sites)
     best = acts.sites[chosen_candidate(every.candidates(), x, true, groups, how) // each]
     at_best = replace(examples, x=acts.at(best, LAST).double().numpy(), site=best)
-    probe = replace(fit_probe(at_best, made, how), quality=quality)
+    probe = fit_probe(at_best, made, how, quality)
     said, denied = (_auroc_where(held, statements.denies == denies, draws) for denies in (False, True))
     return TruthDirection(
         probe, statements, held.decisions, likelihood, tuple(acts.sites[number // each] for number in held.chosen),

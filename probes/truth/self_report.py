@@ -1,6 +1,6 @@
 """What the model says when it is asked whether a statement is true, beside what is read in it.
 
-    report = log P(Yes) - log P(No)        first tokens of all spellings, at the end of the prompt
+    report = log P(Yes) - log P(No)        over all spellings, at the end of the prompt
 
 A model may say Yes, or No, to nearly everything, and more readily of some things than of others. So it is asked of a
 pair whether the true statement has more of a Yes than its false twin, and of the direction whether it lies higher. What
@@ -13,24 +13,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int
 
 from probes.linear.folds import topic_groups
-from probes.linear.reading import auroc_draws, auroc_score, topic_draws
+from probes.linear.reading import auroc_draws, auroc_score, drawn_rate, topic_draws
 from probes.truth.direction import TRUTH, pair_gaps, paired_accuracies
 from probes.truth.statements import Statements
+from workbench.evaluation.yes_no import log_odds
 from workbench.interventions import Recipe, steered
 from workbench.models import Subject, token_rows
-from workbench.models.chat import encode
 from workbench.prompts import Prompts
-from workbench.statistics import Score, kappa_score, rate_score
+from workbench.statistics import Score, kappa_score
 
 if TYPE_CHECKING:
     import pandas as pd
 
 QUESTION = "Is the following statement true? Answer with one word, Yes or No.\n\n{statement}"
-WORDS = ("Yes", "No")
+WORDS = ("yes", "no")
 REPORT = "self-report"
 
 
@@ -46,20 +45,8 @@ def yes_odds(
     subject: Subject, asked: Prompts, recipe: Recipe | None = None, batch_size: int = 32
 ) -> Float64[np.ndarray, " n"]:
     """The log-odds that the reply to each question begins with Yes and not with No."""
-    yes, no = (first_tokens(subject, word) for word in WORDS)
-    groups, batches = zip(*subject.batches(token_rows(subject, asked), batch_size), strict=True)
     with steered(subject, recipe or Recipe()):
-        logits = [part.double().log_softmax(dim=-1).cpu() for part in subject.last_logits(batches)]
-    found = torch.empty(len(asked), dtype=torch.float64)
-    for rows, part in zip(groups, logits, strict=True):
-        found[rows] = part[:, yes].logsumexp(dim=-1) - part[:, no].logsumexp(dim=-1)
-    return found.numpy()
-
-
-def first_tokens(subject: Subject, word: str) -> list[int]:
-    """The tokens that a word may begin with, in small letters or capitals, with a space or without."""
-    forms = (word, word.lower(), f" {word}", f" {word.lower()}")
-    return sorted({encode(subject, form)[0] for form in forms})
+        return log_odds(subject, token_rows(subject, asked), WORDS, batch_size).numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,30 +74,39 @@ class SelfReport:
     @property
     def says_yes(self) -> Score:
         """How often the likelier answer is Yes."""
-        return rate_score("answered Yes", int((self.odds > 0).sum()), len(self.odds))
+        every = np.ones(len(self.odds), dtype=bool)
+        return drawn_rate("answered Yes", self.odds > 0, every, topic_draws(self._topics), "neither")
 
     @property
     def right(self) -> Score:
         """How often the likelier answer is right."""
-        return rate_score(
-            "answered rightly", int(((self.odds > 0) == self.statements.true).sum()), len(self.odds), "higher"
-        )
+        right, every = (self.odds > 0) == self.statements.true, np.ones(len(self.odds), dtype=bool)
+        return drawn_rate("answered rightly", right, every, topic_draws(self._topics), "higher")
 
     @property
     def known_unsaid(self) -> Score | None:
         """Among pairs that the report has in no right order, those that the direction has in the right one."""
-        return _rate("known where the report is wrong", self._right(self.read), ~self._right(self.odds))
+        return self._of_pairs("known where the report is wrong", self._right(self.read), ~self._right(self.odds))
 
     @property
     def said_unknown(self) -> Score | None:
         """Among pairs that the direction has in the wrong order, those that the report has in the right one."""
-        return _rate("reported where the direction is wrong", self._right(self.odds), ~self._right(self.read))
+        return self._of_pairs("reported where the direction is wrong", self._right(self.odds), ~self._right(self.read))
 
     @property
     def agreement(self) -> Score | None:
         """Cohen's kappa of report and direction over the pairs; None where both have every pair alike."""
         said, read = ([str(right) for right in self._right(values)] for values in (self.odds, self.read))
         return kappa_score("report and direction agree", said, read) if len({*said, *read}) > 1 else None
+
+    @property
+    def _topics(self) -> Int[np.ndarray, " n"]:
+        return np.unique([each.topic for each in self.statements], return_inverse=True)[1]
+
+    def _of_pairs(self, name: str, right: Bool[np.ndarray, " pair"], among: Bool[np.ndarray, " pair"]) -> Score | None:
+        """None where there are none to count among."""
+        draws = topic_draws(self._topics[self.statements.pairs[:, 0]])
+        return drawn_rate(name, right, among, draws, "neither") if among.any() else None
 
     def _right(self, values: Float64[np.ndarray, " n"]) -> Bool[np.ndarray, " pair"]:
         return pair_gaps(self.statements, values) > 0
@@ -140,11 +136,6 @@ class SelfReport:
         denies = self.statements.denies[self.statements.pairs[:, 0]]
         read, said = (pair_gaps(self.statements, values) for values in (self.read, self.odds))
         return report_figure(read, said, {"is": ~denies, "is not": denies})
-
-
-def _rate(name: str, right: Bool[np.ndarray, " n"], among: Bool[np.ndarray, " n"]) -> Score | None:
-    """None where there are none to count among."""
-    return rate_score(name, int((right & among).sum()), int(among.sum())) if among.any() else None
 
 
 def self_report(

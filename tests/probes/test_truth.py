@@ -28,11 +28,11 @@ from probes.truth import (
 from probes.truth.direction import LAST, LIKELIHOOD, log_probabilities, paired_accuracies
 from probes.truth.direction import TRUTH as READ
 from probes.truth.polarity import BOTH, DENIES, SAYS, SHUFFLED
-from probes.truth.self_report import QUESTION, REPORT, first_tokens, reports
+from probes.truth.self_report import QUESTION, REPORT, reports
 from probes.truth.statements import ASKED, builtin_topics
 from tests.conftest import random_direction
 from tests.laws.cases import logits_of, same_bits
-from tests.probes.truthful import POLARITY, TOPICS, TRUTH, made_statements, planted, shown
+from tests.probes.truthful import POLARITY, TOPICS, TRUTH, made_statements, planted, shown, slow_odds
 from workbench.activations import Activations, capture
 from workbench.errors import ProbeError
 from workbench.interventions import Add
@@ -274,9 +274,7 @@ def test_the_report_is_the_odds_of_yes_under_the_recipe(long_llama: Subject) -> 
     found = reports(long_llama, texts, batch_size=2)
     for text, odds in zip(texts, found, strict=True):
         prompt = render(long_llama, [{"role": "user", "content": QUESTION.format(statement=text)}])
-        likely = long_llama.logits(long_llama.batch([encode(long_llama, prompt)]))[0, -1].double().softmax(dim=-1)
-        yes, no = (float(likely[first_tokens(long_llama, word)].sum()) for word in ("Yes", "No"))
-        assert odds == pytest.approx(np.log(yes / no), abs=1e-4)
+        assert odds == pytest.approx(slow_odds(long_llama, encode(long_llama, prompt)), abs=1e-4)
     edited = reports(long_llama, texts, Add(random_direction(long_llama), 4.0).at("all"))
     assert np.abs(edited - found).min() > 1e-3
     assert same_bits(logits_of(long_llama), before)

@@ -12,9 +12,10 @@ from probes.linear import ProbeSettings
 from probes.truth import TruthOnItems, chosen_push, pushed, read_items
 from probes.truth.direction import TRUTH
 from probes.truth.items import MEAN, QUESTION, RANDOM, TOTAL, answer_logprobs, ended, measure, signed_lines
-from probes.truth.self_report import REPORT, first_tokens
+from probes.truth.self_report import REPORT
 from tests.conftest import random_direction
 from tests.laws.cases import logits_of, same_bits
+from tests.probes.truthful import slow_odds
 from workbench.activations import capture
 from workbench.errors import PromptError
 from workbench.evaluation.truthful import TruthfulQuestion, read_truthful
@@ -84,11 +85,9 @@ def test_likelihood_and_report_are_those_of_a_slow_computation(long_llama: Subje
     assert found.values[TOTAL][0][1][place] == pytest.approx(total, abs=1e-3)
     assert found.values[MEAN][0][1][place] == pytest.approx(total / len(said), abs=1e-4)
     text = QUESTION.format(question="What is a cake?", answer="A fish.")
-    rows = [encode(long_llama, render(long_llama, [{"role": "user", "content": text}]))]
-    likely = long_llama.logits(long_llama.batch(rows))[0, -1].double().softmax(dim=-1)
-    yes, no = (float(likely[first_tokens(long_llama, word)].sum()) for word in ("Yes", "No"))
+    rows = encode(long_llama, render(long_llama, [{"role": "user", "content": text}]))
     place = QUESTIONS[1].answers.index("A fish")
-    assert found.values[REPORT][0][1][place] == pytest.approx(np.log(yes / no), abs=1e-4)
+    assert found.values[REPORT][0][1][place] == pytest.approx(slow_odds(long_llama, rows), abs=1e-4)
     assert np.isfinite(found.values[REPORT][0][1]).sum() == 2
 
 

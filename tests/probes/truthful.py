@@ -7,7 +7,8 @@ from probes.linear.surface import Surface
 from probes.truth.statements import Statements, Topic, statements_of
 from workbench.activations import Activations
 from workbench.activations.activations import Chunk
-from workbench.models import Site
+from workbench.models import Site, Subject
+from workbench.models.chat import encode
 
 D, SITES, TOPICS, FACTS = 16, 3, 8, 12
 TRUTH, POLARITY = np.eye(D)[:2]
@@ -45,3 +46,18 @@ def shown(statements: Statements) -> Surface:
     random = np.random.default_rng(3)
     n = len(statements)
     return Surface(np.array(statements.texts, dtype=object), random.integers(5, 12, n), random.integers(0, 4, n))
+
+
+def slow_odds(subject: Subject, rows: list[int]) -> float:
+    """The log-odds of Yes against No after the tokens: spelling by spelling, each over the whole text."""
+    yes, no = (sum(_slow_likelihood(subject, rows, form) for form in forms) for forms in (FORMS["yes"], FORMS["no"]))
+    return float(np.log(yes / no))
+
+
+FORMS = {word: (word, word.capitalize(), f" {word}", f" {word.capitalize()}") for word in ("yes", "no")}
+
+
+def _slow_likelihood(subject: Subject, rows: list[int], form: str) -> float:
+    said = encode(subject, form)
+    likely = subject.logits(subject.batch([[*rows, *said]]))[0, len(rows) - 1 : -1].double().log_softmax(dim=-1)
+    return float(likely[range(len(said)), said].sum().exp())

@@ -49,8 +49,7 @@ def answers(
 
     None where a row does not fit its context.
     """
-    first, second = (_spellings(subject, word) for word in words)
-    longest = max(map(len, first + second))
+    longest = max(len(spelling) for word in words for spelling in _spellings(subject, word))
     room = subject.context_length - 2 * longest - more  # white space, and a word after it
     fits = [index for index, row in enumerate(rows) if len(row) <= room]
     if not fits:
@@ -58,11 +57,19 @@ def answers(
     asked = [list(rows[index]) for index in fits]
     said = _greedy(subject, asked, longest + more, batch_size)
     begun = [row + tokens[: _blank(subject, tokens)] for row, tokens in zip(asked, said, strict=True)]
-    likely = log_probabilities(subject, begun, first + second, batch_size)
-    odds = likely[:, : len(first)].logsumexp(dim=1) - likely[:, len(first) :].logsumexp(dim=1)
+    odds = log_odds(subject, begun, words, batch_size)
     texts = [subject.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in said]
     found = {index: Answer(*each) for index, *each in zip(fits, texts, odds.sigmoid().tolist(), strict=True)}
     return [found.get(index) for index in range(len(rows))]
+
+
+def log_odds(
+    subject: Subject, rows: Sequence[Sequence[int]], words: tuple[str, str], batch_size: int = 8
+) -> Float64[Tensor, " row"]:
+    """The log-odds that each row goes on with the first word, in any spelling, and not with the second."""
+    first, second = (_spellings(subject, word) for word in words)
+    likely = log_probabilities(subject, rows, first + second, batch_size)
+    return likely[:, : len(first)].logsumexp(dim=1) - likely[:, len(first) :].logsumexp(dim=1)
 
 
 def log_probabilities(
@@ -72,8 +79,9 @@ def log_probabilities(
     found = torch.zeros(len(rows), len(spellings), dtype=torch.float64)
     for begun in sorted({spelling[:length] for spelling in spellings for length in range(len(spelling))}):
         nexts = {i: spelling[len(begun)] for i, spelling in enumerate(spellings) if _goes_on(begun, spelling)}
-        for group, batch in subject.batches([[*row, *begun] for row in rows], batch_size):
-            likely = subject.logits(batch, last=1)[:, -1].double().log_softmax(dim=-1).cpu()
+        groups, batches = zip(*subject.batches([[*row, *begun] for row in rows], batch_size), strict=True)
+        for group, logits in zip(groups, subject.last_logits(batches), strict=True):
+            likely = logits.double().log_softmax(dim=-1).cpu()
             for spelling, token in nexts.items():
                 found[group, spelling] += likely[:, token]
     return found

@@ -9,6 +9,7 @@ from io import TextIOWrapper
 
 import typer
 
+from workbench.cli import app as dashboard
 from workbench.cli import (
     audit_weights,
     bench,
@@ -43,6 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("demo")(demo.command)
+app.command("app")(dashboard.command)
 app.command("doctor")(doctor.command)
 app.command("models")(models.command)
 app.command("find")(find.command)

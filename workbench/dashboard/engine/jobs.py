@@ -74,7 +74,7 @@ class Job:
         """Call it off, from any thread."""
         self._cancel.set()
 
-    def wait(self, seconds: float | None = None) -> bool:
+    def wait(self, seconds: float) -> bool:
         """Wait until it has ended; whether it has."""
         return self._ended.wait(seconds)
 

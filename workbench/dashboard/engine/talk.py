@@ -14,7 +14,7 @@ from workbench.errors import PromptError, UsageError
 from workbench.runs import track
 
 if TYPE_CHECKING:
-    from workbench.directions import Watchable
+    from workbench.directions.asset import Watchable
     from workbench.generation import Stream, Token
     from workbench.interventions import Recipe
     from workbench.models import Subject

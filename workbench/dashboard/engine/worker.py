@@ -116,4 +116,3 @@ class Engine:
             self._changed.wait_for(lambda: self._queue)
             self._running = self._queue.popleft()
             return self._running
-

@@ -1,0 +1,27 @@
+"""Distil a finished run into what a page of the dashboard opens on.
+
+    python -m experiments.ship KIND RUN        KIND is a file of experiments/shipping, RUN a run's folder
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from workbench.errors import UsageError
+from workbench.runs import write_json
+
+DATA = Path(__file__).parent.parent / "workbench" / "dashboard" / "data"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write one file of the dashboard's data."""
+    if len(arguments) != 2 or not arguments[0].isidentifier():
+        raise UsageError("Give a kind and a run: python -m experiments.ship KIND RUN.")
+    kind, source = arguments
+    found = importlib.import_module(f"experiments.shipping.{kind}").distil(Path(source))
+    write_json(DATA / f"{kind}.json", found)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,4 @@
+"""What the dashboard opens on: one file a kind, each distils a finished run into a small JSON file.
+
+Every file has `distil(source: Path) -> dict`. Replies that comply with harmful requests are left out.
+"""

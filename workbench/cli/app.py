@@ -1,0 +1,53 @@
+"""workbench app"""
+
+import importlib.util
+import ipaddress
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_RISK = (
+    "Another address than this machine's own: whoever reaches it can talk to the model, without a password, and sees "
+    "all runs."
+)
+
+
+def command(
+    model: Annotated[str | None, typer.Argument(help="Default: the embedded model.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the browser finds it.")] = 8501,
+    address: Annotated[str, typer.Option(help=_RISK)] = "127.0.0.1",
+) -> None:
+    """The dashboard, on 127.0.0.1."""
+    from workbench.models.catalog import DEFAULT_MODEL
+
+    shown = f"[{address}]" if ":" in address else address
+    if not _is_ours(address):
+        typer.echo(f"Careful: {_RISK}", err=True)
+    typer.echo(f"The dashboard opens at http://{shown}:{port} (Ctrl-C ends it).", err=True)
+    flags = [f"--server.address={address}", f"--server.port={port}", f"--browser.serverAddress={address}"]
+    script = [sys.executable, "-m", "streamlit", "run", str(entry()), *flags, "--", model or DEFAULT_MODEL]
+    try:
+        status = subprocess.run(script, check=False).returncode
+    except KeyboardInterrupt:
+        status = 0
+    raise typer.Exit(0 if status in (0, -2) else 1)
+
+
+def entry() -> Path:
+    """`app.py`: beside the packages in a checkout, within them where the wheel is installed."""
+    found = importlib.util.find_spec("workbench")
+    assert found is not None
+    assert found.origin is not None
+    package = Path(found.origin).parent
+    installed = package / "app.py"
+    return installed if installed.exists() else package.parent / "app.py"
+
+
+def _is_ours(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"

@@ -1,0 +1,1 @@
+"""What pages are made of: the engine's state, figures with their tables, the rack, tokens, downloads."""

@@ -1,0 +1,7 @@
+"""Start."""
+
+import streamlit as st
+
+
+def show() -> None:
+    st.title("Alignment Workbench")

@@ -1,6 +1,6 @@
 """Distil a finished run into what a page of the dashboard opens on.
 
-    python -m experiments.ship KIND RUN        KIND is a file of experiments/shipping, RUN a run's folder
+python -m experiments.ship KIND RUN        KIND is a file of experiments/shipping, RUN a run's folder
 """
 
 import importlib

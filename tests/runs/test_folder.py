@@ -6,10 +6,12 @@ import pytest
 
 from workbench.errors import RunError
 from workbench.runs import RunFolder, RunManifest, list_runs, read_json, write_json
+from workbench.runs.folder import survey_runs
 from workbench.runs.manifest import SCHEMA
 from workbench.statistics import rate_score
 
 ASKED = {"command": "find", "settings": {"seed": 0}, "model": {"name": "Org/Tiny Model", "digest": "d"}, "data": {}}
+SAID = {"cut-short": "not readable JSON", "newer": "newer workbench", "begun": "no manifest.json"}
 
 
 def manifest(**other: object) -> RunManifest:
@@ -129,3 +131,17 @@ def test_runs_of_one_second_are_listed_by_name_and_other_folders_are_not(tmp_pat
     (tmp_path / "notes").mkdir()
     (tmp_path / "0.txt").write_text("")
     assert [folder.path.name for folder in list_runs(tmp_path)] == ["c", "a", "b"]
+
+
+def test_what_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
+    for name in ("whole", "cut-short", "newer"):
+        RunFolder.start(manifest(), tmp_path / name)
+    (tmp_path / "cut-short" / "manifest.json").write_text('{"schema_version": 3, "comm')
+    (tmp_path / "newer" / "manifest.json").write_text('{"schema_version": 99}')
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / ".lock").touch()
+    (tmp_path / "notes").mkdir()
+    readable, others = survey_runs(tmp_path)
+    assert [folder.path.name for folder in readable] == ["whole"]
+    assert {name: says in others[name] for name, says in SAID.items()} == dict.fromkeys(SAID, True)
+    assert set(others) == set(SAID)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -16,9 +16,6 @@ from workbench.cli.judge import judge_tables
 from workbench.cli.minimise import minimise_tables
 from workbench.cli.options import Json
 from workbench.cli.sweep import sweep_tables
-
-if TYPE_CHECKING:
-    from workbench.runs import RunFolder
 
 app = typer.Typer(help="What happened: list, show and verify run folders.", no_args_is_help=True)
 Run = Annotated[Path, typer.Argument(help="A run folder.")]
@@ -46,7 +43,7 @@ def show_command(run: Run, json: Json = False) -> None:
     value: dict[str, Any] = {"manifest": folder.manifest.model_dump(mode="json")}
     tables: list[Any] = [f"{folder.manifest.command} of {folder.manifest.model['name']}: {folder.manifest.status}"]
     if folder.done:
-        _require_readable(folder)
+        folder.require_readable()
         value["results"] = folder.results()
         tables += result_tables(folder.manifest.command, value["results"])
     show(value, json, *tables)
@@ -77,37 +74,12 @@ def inspect_command(
 @app.command("verify")
 def verify_command(run: Run, json: Json = False) -> None:
     """Check the hashes of a run, and derive its scores again from what it stored."""
-    from workbench.concepts import rederive_bottleneck
     from workbench.errors import RunError
-    from workbench.evaluation import rederive
     from workbench.runs import RunFolder
-    from workbench.search import rederive_find
-    from workbench.search.cones import rederive_cone
-    from workbench.studies import rederive_card, rederive_dose, rederive_minimise, rederive_sweep
+    from workbench.studies.verifying import verify_run
 
     folder = RunFolder.open(run)
-    if not folder.done:
-        raise RunError(f"{run} is not finished; run its command again to finish it, then verify.")
-    _require_readable(folder)
-    faults = [f"{name} is missing or was changed." for name in folder.changed_files()]
-    if folder.manifest.seal != folder.manifest.sealed():
-        faults.append("The manifest was changed.")
-    if not faults:
-        checks = {
-            "find": [rederive_find],
-            "evaluate": [rederive],
-            "demo": [rederive_find, rederive],
-            "dose": [rederive_dose],
-            "minimise": [rederive_minimise],
-            "judge": [rederive],
-            "sweep": [rederive_sweep],
-            "card": [rederive_card],
-            "cone": [rederive_cone],
-            "concepts train": [rederive_bottleneck],
-        }
-        if folder.manifest.command not in checks:
-            raise RunError(f"{run} is a run of {folder.manifest.command!r}, whose scores this workbench cannot derive.")
-        faults = [fault for check in checks[folder.manifest.command] for fault in check(folder)]
+    faults = verify_run(folder)
     if faults:
         show({"verified": False, "faults": faults}, json)
         raise RunError(f"{run} does not verify: {' '.join(faults)}")
@@ -116,18 +88,10 @@ def verify_command(run: Run, json: Json = False) -> None:
     show({"verified": True, "faults": [], "files": files}, json, said)
 
 
-def _require_readable(folder: "RunFolder") -> None:
-    """Raise RunError where the run has the layout of an older workbench."""
-    from workbench.errors import RunError
-    from workbench.runs.manifest import SCHEMA
-
-    if folder.manifest.schema_version < SCHEMA:
-        raise RunError(f"{folder.path} was made by an older workbench, whose runs had another layout; run it again.")
-
-
 def result_tables(command: str, results: dict[str, Any]) -> list[Any]:
     """The tables of a finished run."""
     makers: dict[str, Callable[[dict[str, Any]], list[Any]]] = {
+        "attacks": evaluation_tables,
         "card": card_tables,
         "cone": cone_tables,
         "concepts train": train_tables,

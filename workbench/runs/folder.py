@@ -95,6 +95,11 @@ class RunFolder:
     def done(self) -> bool:
         return self.manifest.status == "done"
 
+    def require_readable(self) -> None:
+        """Raise RunError where the run has the layout of an older workbench."""
+        if self.manifest.schema_version < SCHEMA:
+            raise RunError(f"{self.path} was made by an older workbench, whose runs had another layout; run it again.")
+
     def journal(self, name: str, shape: type[T]) -> list[T]:
         """The rows written so far to a journal of this run, each of the given shape."""
         try:
@@ -179,14 +184,25 @@ class RunFolder:
 
 def list_runs(root: Path | None = None) -> list[RunFolder]:
     """All readable run folders below `root`, oldest first; one that cannot be read is noted and left out."""
+    folders, unreadable = survey_runs(root)
+    for sentence in unreadable.values():
+        note(sentence)
+    return folders
+
+
+def survey_runs(root: Path | None = None) -> tuple[list[RunFolder], dict[str, str]]:
+    """The readable run folders below `root`, oldest first, and why each of the others cannot be read, by name.
+
+    A folder that was claimed and has no manifest is one of these: its run was stopped as it began.
+    """
     base = root if root is not None else runs_root()
-    folders = []
-    for file in base.glob(f"*/{MANIFEST}"):
+    folders, unreadable = [], {}
+    for path in sorted({file.parent for name in (MANIFEST, LOCK) for file in base.glob(f"*/{name}")}):
         try:
-            folders.append(RunFolder.open(file.parent))
+            folders.append(RunFolder.open(path))
         except RunError as error:
-            note(str(error))
-    return sorted(folders, key=lambda folder: (folder.manifest.started, folder.path.name))
+            unreadable[path.name] = str(error)
+    return sorted(folders, key=lambda folder: (folder.manifest.started, folder.path.name)), unreadable
 
 
 def _slug(text: str) -> str:

@@ -1,5 +1,6 @@
 """Many of the rooms below, put together to answer one question."""
 
+from workbench.studies.attacks import record_attacks
 from workbench.studies.carding import record_card
 from workbench.studies.demonstration import demonstrate
 from workbench.studies.dose import Dose, DoseSettings
@@ -18,6 +19,7 @@ __all__ = [
     "demonstrate",
     "identify",
     "minimise",
+    "record_attacks",
     "record_card",
     "record_dose",
     "record_minimise",

@@ -41,7 +41,15 @@ def load_prompts(name: str, label: str | None = None) -> Prompts:
             f"{name!r} is not a prompt set: give a file ({', '.join(_READERS)}), a built-in set "
             f"({', '.join(builtin.NAMES)}) or a public one ({', '.join(PUBLIC)})."
         )
-    return _read_file(path, label)
+    return _prompts(path, _decoded(path, _bytes(path)), label)
+
+
+def parse_prompts(content: bytes, form: str, name: str = "prompts", label: str | None = None) -> Prompts:
+    """The prompts of a file's content; `form` is how it is written: "jsonl", "json", "csv" or "txt"."""
+    named = Path(f"{name}.{form}")
+    if named.suffix not in _READERS:
+        raise PromptError(f"Prompts are read from {', '.join(_READERS)}, not from .{form}.")
+    return _prompts(named, _decoded(named, content), label)
 
 
 def _path(name: str) -> Path:
@@ -51,8 +59,8 @@ def _path(name: str) -> Path:
         raise PromptError(f"{name} cannot be found ({error}); write the whole path.") from None
 
 
-def _read_file(path: Path, label: str | None) -> Prompts:
-    rows = _rows(path, _text(path))
+def _prompts(path: Path, text: str, label: str | None) -> Prompts:
+    rows = _rows(path, text)
     prompts = []
     for number, row in enumerate(rows, start=1):
         prompts.append(_prompt(path, number, row, label))
@@ -61,15 +69,20 @@ def _read_file(path: Path, label: str | None) -> Prompts:
     return Prompts(tuple(prompts), path.name)
 
 
-def _text(path: Path) -> str:
+def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes()
     except FileNotFoundError:
         raise PromptError(f"There is no file {path}; check the path.") from None
-    except UnicodeDecodeError as error:
-        raise PromptError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.") from None
     except OSError as error:
         raise PromptError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _decoded(path: Path, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise PromptError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.") from None
 
 
 def _rows(path: Path, text: str) -> list[Any]:

@@ -14,6 +14,7 @@ from workbench.evaluation import rederive
 from workbench.runs import RunFolder
 from workbench.search import rederive_find
 from workbench.search.cones import rederive_cone
+from workbench.search.extracting import rederive_extraction
 from workbench.studies.dosing import rederive_dose
 from workbench.studies.identifiability import rederive_card
 from workbench.studies.minimise import rederive_minimise
@@ -28,7 +29,9 @@ CHECKS: Mapping[str, Sequence[Check]] = {
     "demo": (rederive_find, rederive),
     "dose": (rederive_dose,),
     "evaluate": (rederive,),
+    "extract": (rederive_extraction,),
     "find": (rederive_find,),
+    "import": (),
     "judge": (rederive,),
     "minimise": (rederive_minimise,),
     "sweep": (rederive_sweep,),

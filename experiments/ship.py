@@ -1,6 +1,6 @@
 """Distil a finished run into what a page of the dashboard opens on.
 
-python -m experiments.ship KIND RUN        KIND is a file of experiments/shipping, RUN a run's folder
+python -m experiments.ship KIND RUN [MORE]        KIND is a file of experiments/shipping, RUN a run's folder
 """
 
 import importlib
@@ -16,10 +16,10 @@ DATA = Path(__file__).parent.parent / "workbench" / "dashboard" / "data"
 
 def main(arguments: Sequence[str]) -> None:
     """Write one file of the dashboard's data."""
-    if len(arguments) != 2 or not arguments[0].isidentifier():
-        raise UsageError("Give a kind and a run: python -m experiments.ship KIND RUN.")
-    kind, source = arguments
-    found = importlib.import_module(f"experiments.shipping.{kind}").distil(Path(source))
+    if len(arguments) not in (2, 3) or not arguments[0].isidentifier():
+        raise UsageError("Give a kind and a run: python -m experiments.ship KIND RUN [MORE].")
+    kind, *paths = arguments
+    found = importlib.import_module(f"experiments.shipping.{kind}").distil(*map(Path, paths))
     write_json(DATA / f"{kind}.json", found)
 
 

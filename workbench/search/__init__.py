@@ -3,7 +3,7 @@
 from workbench.evaluation.refusal import refusal_metric
 from workbench.search.choosing import Choice, choose, pareto_front
 from workbench.search.finding import Found, find_direction
-from workbench.search.recorded import record_find, rederive_find
+from workbench.search.recorded import record_candidate, record_find, rederive_find
 from workbench.search.settings import SearchSettings
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "choose",
     "find_direction",
     "pareto_front",
+    "record_candidate",
     "record_find",
     "rederive_find",
     "refusal_metric",

@@ -1,12 +1,15 @@
 """A search whose every step is written down: `workbench find`, and the same from a script."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from workbench.activations import ActivationStore
+from workbench.errors import SearchError
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs
 from workbench.runs import RunFolder, RunManifest, digest_json, note, write_figure
-from workbench.search.choosing import SCORES
+from workbench.search.choosing import SCORES, last_layer
 from workbench.search.finding import Found, choose_or_relax, draw, find_direction
 from workbench.search.scoring import JOURNAL, Measurement, rows_of
 from workbench.search.settings import SearchSettings
@@ -37,6 +40,32 @@ def record_find(
     keep_found(folder, found)
     folder.finish(found.to_json(), scores_of(found))
     return folder
+
+
+def record_candidate(
+    subject: Subject,
+    pairs: ContrastPairs,
+    place: tuple[int | None, int],
+    *,
+    settings: SearchSettings,
+    data: Mapping[str, str] | None = None,
+) -> RunFolder:
+    """A candidate of a search, by its (position, layer), as a search of its own: extracted from the same prompts, and
+    measured as a chosen one is. `data` are the digests of the prompts that the search drew.
+
+    Raises SearchError where `pairs` are not what the search drew its prompts from.
+    """
+    position, layer = place
+    drawn = digests_of(draw(pairs, None, settings))
+    if data is not None and any(data.get(part) != digest for part, digest in drawn.items()):
+        raise SearchError(
+            f"This search drew its prompts from other sets than {pairs.positive.name} and {pairs.negative.name}; "
+            f"give its own to `workbench find ... --layers {layer} --positions {position}`."
+        )
+    too_late = layer >= last_layer(subject.n_layers, settings.drop_last)
+    positions = settings.positions if position is None else (position,)
+    only = replace(settings, positions=positions, layers=(layer,))
+    return record_find(subject, pairs, settings=replace(only, drop_last=0.0) if too_late else only)
 
 
 def digests_of(drawn: tuple[ContrastPairs, ContrastPairs]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What decides the result of a search, beside the model and the prompts."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from workbench.activations import Positions
@@ -29,3 +30,10 @@ class SearchSettings:
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON keeps them: lists, no tuples."""
         return {k: list(v) if isinstance(v, tuple | range) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "SearchSettings":
+        """From what `to_json` wrote, among other settings."""
+        held = ((item.name, value[item.name]) for item in fields(cls))
+        kept: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in held}
+        return cls(**kept)

@@ -51,6 +51,7 @@ def screened(ledger: Ledger, n_layers: int, settings: SearchSettings) -> Searche
         "candidates": len(estimates),
         "measured": len(race.measured),
         "sure": race.sure,
+        "screened_on": [min(FIRST, len(side)) for side in (ledger.scorer.harmful, ledger.scorer.harmless)],
         "estimates": [
             {"position": position, "layer": site.layer, **asdict(guess)}
             for (position, site), guess in estimates.items()

@@ -1,0 +1,54 @@
+"""Attacks and defences: outcomes of a finished `experiments.attacks` run, with the replies that may be shown.
+
+python -m experiments.ship attacks RUN
+
+Every score and change as it is. Of replies to harmful requests only refusals keep their words, cut short; of
+all others the outcome alone is kept.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from workbench.evaluation import Measured, Outcome
+from workbench.evaluation.replies import HARMFUL
+from workbench.runs import RunFolder
+
+MEASURES = ("refusal", "compliance", "evasion", "broken")
+N_TOLD = 12  # requests of each kind whose replies are kept
+LONGEST = 320  # characters
+
+
+def distil(source: Path) -> dict[str, Any]:
+    """What the page shows."""
+    run = RunFolder.open(source)
+    found, manifest = run.results(), run.manifest
+    parts = run.journal("replies.jsonl", Measured)
+    replies = [row for part in parts for row in _replies(part, *found["grid"][part.condition])]
+    return {
+        "source": {
+            "command": "python -m experiments.attacks RUN DIRECTION", "model": manifest.model["name"],
+            "started": manifest.started, "versions": manifest.versions, "n": len(parts[0].replies),
+            "tokens": manifest.settings["max_new_tokens"], "seconds": sum(manifest.timings.values()),
+        },
+        **{name: found[name] for name in ("grid", "attacks", "recipes", "judge", "control_match")},
+        "scores": _of_measures(found["scores"]),
+        "differences": _of_measures(found["differences"]),
+        "replies": replies,
+    }  # fmt: skip
+
+
+def _of_measures(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if row["name"].rsplit("/", 1)[1] in MEASURES]
+
+
+def _replies(part: Measured, attack: str, recipe: str) -> list[dict[str, Any]]:
+    return [
+        {"attack": attack, "recipe": recipe, "asked": part.asked, "prompt": reply.prompt,
+         "outcome": "unjudged" if reply.outcome is None else str(reply.outcome),
+         "text": _cut(reply.reply) if part.asked != HARMFUL or reply.outcome == Outcome.REFUSE else ""}
+        for reply in part.replies[:N_TOLD]
+    ]  # fmt: skip
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST].rstrip()} ..."

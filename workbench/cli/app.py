@@ -21,14 +21,12 @@ def command(
     address: Annotated[str, typer.Option(help=_RISK)] = "127.0.0.1",
 ) -> None:
     """The dashboard, on 127.0.0.1."""
-    from workbench.models.catalog import DEFAULT_MODEL
-
     shown = f"[{address}]" if ":" in address else address
     if not _is_ours(address):
         typer.echo(f"Careful: {_RISK}", err=True)
     typer.echo(f"The dashboard opens at http://{shown}:{port} (Ctrl-C ends it).", err=True)
     flags = [f"--server.address={address}", f"--server.port={port}", f"--browser.serverAddress={address}"]
-    script = [sys.executable, "-m", "streamlit", "run", str(entry()), *flags, "--", model or DEFAULT_MODEL]
+    script = [sys.executable, "-m", "streamlit", "run", str(entry()), *flags, *(["--", model] if model else [])]
     try:
         status = subprocess.run(script, check=False).returncode
     except KeyboardInterrupt:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 import streamlit as st
 
 from workbench.dashboard.parts.engine import engine, status
+from workbench.dashboard.shelf import DATA
 
+ICON = DATA / "icon.svg"  # one of Streamlit's own would be fetched from another machine
 PAGES = {
     "": {"start": ("Start", "explore"), "chat": ("Chat lab", "forum")},
     "Directions": {
@@ -30,7 +32,7 @@ PAGES = {
 
 def open_site() -> None:
     """Draw the page that the browser asks for."""
-    st.set_page_config(page_title="Alignment Workbench", page_icon=":material/explore:", layout="wide")
+    st.set_page_config(page_title="Alignment Workbench", page_icon=str(ICON), layout="wide")
     engine()
     page = st.navigation({group: [_page(name, *of) for name, of in pages.items()] for group, pages in PAGES.items()})
     with st.sidebar:

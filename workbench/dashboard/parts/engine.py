@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from workbench.dashboard.engine import Engine, Job
-from workbench.models.catalog import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from workbench.models import Subject
@@ -16,15 +15,15 @@ if TYPE_CHECKING:
 @st.cache_resource(show_spinner=False)
 def engine() -> Engine:
     """The engine, which begins to open the model when it is first asked for."""
-    name = sys.argv[1] if len(sys.argv) > 1 else DEFAULT_MODEL
-    return Engine(name, lambda: opened(name)).start()
+    name = sys.argv[1] if len(sys.argv) > 1 else None
+    return Engine(name or "the embedded model", lambda: opened(name)).start()
 
 
-def opened(name: str) -> "Subject":
-    """Open a model; called in the engine's thread, so that torch is imported there."""
+def opened(name: str | None) -> "Subject":
+    """Open a model, or the embedded one; called in the engine's thread, so that torch is imported there."""
     from workbench.models import open_model
-
-    return open_model(name)
+    
+    return open_model(name or DEFAULT_MODEL)
 
 
 def owner() -> str:

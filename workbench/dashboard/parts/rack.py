@@ -6,12 +6,12 @@ What is chosen is kept as plain values; a recipe is their written form, which th
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from workbench.interventions.edit import Edit, edits
-from workbench.interventions.tokens import SCOPES
+if TYPE_CHECKING:
+    from workbench.interventions.edit import Edit
 
 COLUMNS = ("A", "B", "C")
 ROWS = 4
@@ -37,11 +37,13 @@ class Slot:
 
 
 def methods() -> list[str]:
-    """Edits that need one direction and nothing else, from the registry."""
+    """Edits that need one direction and nothing else, from the registry, which imports torch."""
+    from workbench.interventions.edit import edits
+
     return [name for name, edit in edits.items() if _of_one_direction(edit)]
 
 
-def _of_one_direction(edit: type[Edit]) -> bool:
+def _of_one_direction(edit: "type[Edit]") -> bool:
     needed = [item.name for item in fields(edit) if item.default is MISSING]
     return needed == ["direction"]
 
@@ -80,6 +82,8 @@ def _row(row: int, n_columns: int, names: Sequence[str], places: Mapping[str, st
 
 def _where(row: int, direction: str, method: str, places: Mapping[str, str]) -> tuple[str, str]:
     """Sites and tokens: everywhere for what removes, the direction's own place for what writes, unless said."""
+    from workbench.interventions.tokens import SCOPES
+
     with st.popover("Where", icon=":material/place:", width="stretch"):
         usual = places.get(direction, _EVERYWHERE) if method.startswith("add") else _EVERYWHERE
         sites = st.text_input("Layers", "", key=f"sites{row}", placeholder=usual, help=_SITES, **KEPT)

@@ -55,6 +55,9 @@ def _recipes(known: dict[str, str]) -> dict[str, str]:
             n_rows = st.segmented_control(
                 "Interventions", list(range(1, ROWS + 1)), default=1, required=True, key="rows", **KEPT
             )
+        if engine().subject is None:
+            st.info("The model is being opened. A message that is sent now waits for it; the rack is there then.")
+            return {}
         if not known:
             st.info("There is no direction for this model yet; `workbench find` or the page Build makes one.")
             return {}
@@ -142,7 +145,8 @@ def _done(talked: Conversation, number: int, message: Message, colours: Colours)
             st.rerun()
     if number == len(talked.messages) - 1 and message.talk.tokens[0]:
         timeline(message.talk, colours)
-        copied(*message.again(engine().name))
+        subject = engine().subject
+        copied(*message.again(engine().name if subject is None else subject.name))
 
 
 def _branches(talked: Conversation) -> None:

@@ -4,12 +4,14 @@ python -m experiments.ship KIND RUN [MORE]        KIND is a file of experiments/
 """
 
 import importlib
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from workbench.errors import UsageError
-from workbench.runs import write_json
+from workbench.runs import write_text
 
 DATA = Path(__file__).parent.parent / "workbench" / "dashboard" / "data"
 
@@ -20,7 +22,13 @@ def main(arguments: Sequence[str]) -> None:
         raise UsageError("Give a kind and a run: python -m experiments.ship KIND RUN [MORE].")
     kind, *paths = arguments
     found = importlib.import_module(f"experiments.shipping.{kind}").distil(*map(Path, paths))
-    write_json(DATA / f"{kind}.json", found)
+    write_text(DATA / f"{kind}.json", compact(found))
+
+
+def compact(found: Mapping[str, Any]) -> str:
+    """JSON with a line for each key: a line for each number would be most of a file of maps or points."""
+    parts = [f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in found.items()]
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 if __name__ == "__main__":

@@ -24,12 +24,14 @@ def tokens_map(
     tokens: Sequence[str],
     depths: Sequence[int],
     hovers: Words,
+    *,
+    title: str = "probability<br>of the top<br>token",
 ) -> go.Figure:
-    """A word in each cell, its probability as the ground, from white at 0 to blue at 1."""
+    """A word in each cell, a probability (by default the word's own) as the ground, from white at 0 to blue at 1."""
     scale = ((0.0, "#FFFFFF"), (1.0, COLOURS[0]))
-    figure = _map(values, tokens, depths, [[_markup(text) for text in line] for line in hovers])
-    _write(figure, [[_short(word) for word in line] for line in words], values > _DARK)
-    bar = {"title": {"text": "probability<br>of the top<br>token"}, "tickformat": ".0%"}
+    figure = token_grid(values, tokens, depths, [[marked_up(text) for text in line] for line in hovers])
+    write_cells(figure, [[short_word(word) for word in line] for line in words], values > _DARK)
+    bar = {"title": {"text": _plain(title, keep="<br>")}, "tickformat": ".0%"}
     return figure.update_layout(coloraxis={"colorscale": scale, "cmin": 0, "cmax": 1, "colorbar": bar})
 
 
@@ -45,8 +47,8 @@ def values_map(
     most = max(-low, high) or 1.0
     low, high = (low, high) if low < high else (-most, most)
     hovers = [[f"{value:.2f}" for value in line] for line in values]
-    figure = _map(values, tokens, depths, hovers)
-    _write(figure, [[_short(word) for word in line] for line in words], np.abs(values) > _DARK * most)
+    figure = token_grid(values, tokens, depths, hovers)
+    write_cells(figure, [[short_word(word) for word in line] for line in words], np.abs(values) > _DARK * most)
     bar = {"title": {"text": _plain(title, keep="<br>")}}
     ends = _tinted(COLOURS[0], -low / most), _tinted(COLOURS[1], high / most)
     scale = [(0.0, ends[0]), (-low / (high - low), "#FFFFFF"), (1.0, ends[1])]
@@ -98,21 +100,23 @@ def _tinted(colour: str, share: float) -> str:
     return f"rgb({parts[0]},{parts[1]},{parts[2]})"
 
 
-def _map(values: np.ndarray, tokens: Sequence[str], depths: Sequence[int], hovers: Words) -> go.Figure:
+def token_grid(values: np.ndarray, tokens: Sequence[str], depths: Sequence[int], hovers: Words) -> go.Figure:
+    """A heatmap of sites and tokens, with a hover text for each cell, which is read as markup."""
     figure = go.Figure()
     figure.add_heatmap(
         z=values, x=list(range(len(tokens))), y=list(range(len(depths))), coloraxis="coloraxis", xgap=1, ygap=1,
         customdata=hovers, hovertemplate="%{customdata}<extra></extra>",
     )  # fmt: skip
     styled(figure, "after this token", DEPTH)
-    labels, plain = [_short(token, 12) for token in tokens], {"showgrid": False, "zeroline": False}
+    labels, plain = [short_word(token, 12) for token in tokens], {"showgrid": False, "zeroline": False}
     figure.update_xaxes(tickvals=list(range(len(tokens))), ticktext=labels, tickangle=-60, **plain)
     figure.update_yaxes(tickvals=list(range(len(depths))), ticktext=[str(d) for d in depths], **plain)
     height, width = max(400, 170 + 22 * len(depths)), max(480, 190 + 62 * len(tokens))
     return figure.update_layout(height=height, width=width, margin={"t": 24})
 
 
-def _write(figure: go.Figure, words: Words, dark: np.ndarray) -> None:
+def write_cells(figure: go.Figure, words: Words, dark: np.ndarray) -> None:
+    """A word in each cell; letters are white where the ground is `dark`."""
     rows, columns = dark.shape
     cells = [(row, column) for row in range(rows) for column in range(columns)]
     figure.add_scatter(
@@ -122,17 +126,19 @@ def _write(figure: go.Figure, words: Words, dark: np.ndarray) -> None:
     )  # fmt: skip
 
 
-def _short(word: str, longest: int = _LONGEST) -> str:
+def short_word(word: str, longest: int = _LONGEST) -> str:
+    """A word cut to fit a cell, with nothing that Plotly reads as markup."""
     shown = "".join("⏎" if c == "\n" else c if c.isprintable() else "·" for c in word)
-    return _markup(shown if len(shown) <= longest else shown[: longest - 1] + "…")
+    return marked_up(shown if len(shown) <= longest else shown[: longest - 1] + "…")
 
 
 def _plain(text: str, keep: str = "") -> str:
     """Text that Plotly does not read as markup, but for the line breaks of our own titles."""
     parts = text.split(keep) if keep else [text]
-    return keep.join(_markup(part) for part in parts)
+    return keep.join(marked_up(part) for part in parts)
 
 
-def _markup(text: str) -> str:
+def marked_up(text: str) -> str:
+    """Text as markup that shows it as it is."""
     safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return safe.replace("\n", "<br>")

@@ -7,17 +7,18 @@ comes - a pickle, an archive, a picture, another encoding, too much - is answere
 import csv
 import json
 import pickletools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from workbench.errors import DirectionError, PromptError, UsageError
 
 if TYPE_CHECKING:
-    from workbench.directions import Direction
+    from workbench.directions import Asset, Direction
     from workbench.prompts import Prompts
 
+T = TypeVar("T")
 LARGEST_MB = 1
 MOST_PROMPTS = 2_000
 MOST_CHARACTERS = 20_000  # of a prompt
@@ -46,13 +47,24 @@ def direction_of(content: bytes) -> "Direction":
     """The direction of an uploaded file. It imports torch, so that it is called in a job."""
     from workbench.directions import Direction
 
+    return _loaded(content, Direction.load)
+
+
+def asset_of(content: bytes) -> "Asset":
+    """The direction, the probe, or whatever else of the registered kinds an uploaded file says it is; in a job."""
+    from workbench.directions import load_asset
+
+    return _loaded(content, load_asset)
+
+
+def _loaded(content: bytes, read: Callable[[Path], T]) -> T:
     _require_plain(content, binary=True)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "direction.safetensors"
         path.write_bytes(content)
         try:
-            return Direction.load(path)
-        except DirectionError as error:
+            return read(path)
+        except UsageError as error:
             raise DirectionError(str(error).replace(str(path), "The uploaded file")) from None
 
 

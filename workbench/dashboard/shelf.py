@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.errors import DirectionError
-from workbench.runs.folder import list_runs
+from workbench.runs.folder import RunFolder, list_runs
 
 if TYPE_CHECKING:
     from workbench.directions import Asset
@@ -42,7 +42,7 @@ def shelf(model: str | None = None) -> Mapping[str, Shelved]:
     files = [(name, path, "ships with the workbench") for name, path in SHIPPED.items()]
     for run in reversed(list_runs()[-_MOST:]):
         if run.done and (run.path / FILE).is_file():
-            files.append((f"{run.manifest.command}-{run.manifest.identity[:8]}", run.path / FILE, run.path.name))
+            files.append((name_of(run), run.path / FILE, run.path.name))
     found = [Shelved(*each, *_said(each[1])) for each in files]
     return {each.name: each for each in found if each.model and model in (None, each.model)}
 
@@ -54,6 +54,11 @@ def load(name: str) -> "Asset":
         raise DirectionError(f"There is no direction called {name!r} here; there are: {', '.join(known) or 'none'}.")
     path = known[name].path
     return _loaded(path, path.stat().st_mtime_ns)
+
+
+def name_of(run: RunFolder) -> str:
+    """What the direction of a run is called here."""
+    return f"{run.manifest.command}-{run.manifest.identity[:8]}"
 
 
 def path_of(name: str) -> Path:

@@ -116,7 +116,9 @@ class RunFolder:
 
     def results(self) -> dict[str, Any]:
         """What the finished run found."""
-        found: dict[str, Any] = read_json(self.path / RESULTS)
+        found = read_json(self.path / RESULTS)
+        if not isinstance(found, dict):
+            raise RunError(f"{self.path / RESULTS} is damaged (a {type(found).__name__}, no mapping); run again.")
         return found
 
     @contextmanager

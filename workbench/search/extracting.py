@@ -75,9 +75,9 @@ def extracted(
         list(_left_out(extractors[method], positive.at(place, position), negative.at(place, position)))
         for place in track(positive.sites, "Leaving pairs out")
     ]
-    results = {
-        "layer": layer, "position": position, "method": method, "n": [len(positive), len(negative)],
-        "scale": found.scale, "n_layers": subject.n_layers, "left_out": left_out,
+    results: dict[str, Any] = {
+        "digest": found.digest, "layer": layer, "position": position, "method": method,
+        "n": [len(positive), len(negative)], "scale": found.scale, "n_layers": subject.n_layers, "left_out": left_out,
         "separation": _dumped(left_out),
     }  # fmt: skip
     share = float(results["separation"][layer]["value"])

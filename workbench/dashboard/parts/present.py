@@ -45,9 +45,14 @@ def to_csv(table: pd.DataFrame) -> bytes:
     out = io.StringIO()
     written = csv.writer(out)
     written.writerow(table.columns)
-    written.writerows([_plain(value) for value in row] for row in table.itertuples(index=False))
+    written.writerows([_no_formula(value) for value in row] for row in table.itertuples(index=False))
     return out.getvalue().encode()
 
 
-def _plain(value: Any) -> Any:
+def plain(said: object) -> str:
+    """A sentence for an alert, which reads Markdown: what it quotes of a file makes no image, link or colour of it."""
+    return str(said).replace("\\", "\\\\").replace("[", "\\[").replace("<", "\\<")
+
+
+def _no_formula(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

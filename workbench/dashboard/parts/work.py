@@ -7,6 +7,7 @@ import streamlit as st
 
 from workbench.dashboard.engine import Job
 from workbench.dashboard.parts.engine import show_progress, submit
+from workbench.dashboard.parts.present import plain
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def job_of(key: str, label: str, title: str, work: "Callable[[Subject, Job], Any
         try:
             st.session_state[f"job-{key}"] = submit(title, work)
         except WorkbenchError as error:
-            st.error(str(error))
+            st.error(plain(error))
             return None
         st.rerun()
     if job is None:
@@ -36,7 +37,7 @@ def job_of(key: str, label: str, title: str, work: "Callable[[Subject, Job], Any
         _watched(key)
         return None
     if job.state == "failed":
-        st.error(job.error)
+        st.error(plain(job.error))
     elif job.state == "cancelled":
         st.info("Stopped.")
     return job.result

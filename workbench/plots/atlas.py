@@ -62,9 +62,10 @@ def atlas_figure(panels: Mapping[str, tuple[Scale, Sequence[Cell]]], marked: Mar
         range=[-0.6, len(positions) - 0.4], showgrid=False, zeroline=False,
     )  # fmt: skip
     figure.update_yaxes(range=[min(layers) - 0.7, max(layers) + 0.7], showgrid=False, zeroline=False, dtick=2)
-    height = max(420, 270 + _ROW * (max(layers) - min(layers) + 1))
+    figure.update_annotations(font_size=12)
+    height = max(420, 300 + _ROW * (max(layers) - min(layers) + 1))
     above = {"yref": "container", "y": 1.0, "yanchor": "top", "font": {"size": 12}}
-    return figure.update_layout(height=height, legend=above, margin={"b": 120, "t": 110})
+    return figure.update_layout(height=height, legend=above, margin={"b": 120, "t": 140})
 
 
 def cosines_figure(names: Sequence[str], cosines: Float64[np.ndarray, "n n"], random: float) -> go.Figure:
@@ -107,7 +108,7 @@ def _cells(
 
 def _shape(measured: bool) -> dict[str, Any]:
     if measured:
-        return {"symbol": "square", "size": 17, "line": {"width": 2, "color": _DARK}}
+        return {"symbol": "square", "size": 15, "line": {"width": 2, "color": _DARK}}
     return {"symbol": "circle", "size": 12, "line": {"width": 0.5, "color": MUTED}}
 
 
@@ -117,7 +118,7 @@ def _marks(figure: go.Figure, there: set[Place], marked: Marked, positions: Sequ
         kept = [place for place in places if place in there]
         figure.add_scatter(
             x=[positions.index(position) for position, _ in kept], y=[layer for _, layer in kept], mode="markers",
-            marker=style, hoverinfo="skip", showlegend=False, customdata=[name_of(place) for place in kept],
+            marker=style, hoverinfo="skip", showlegend=False, cliponaxis=False, customdata=[name_of(place) for place in kept],
             row=1, col=column,
         )  # fmt: skip
     if marked.too_late is not None:
@@ -148,7 +149,7 @@ def _colours(figure: go.Figure, scale: Scale, values: Sequence[float], column: i
     low, high = figure.get_subplot(1, column).xaxis.domain
     bar: dict[str, Any] = {
         "orientation": "h", "thickness": 10, "x": (low + high) / 2, "len": high - low, "xanchor": "center",
-        "y": 0, "yref": "container", "yanchor": "bottom", "tickangle": 0, "tickfont": {"size": 11},
+        "xpad": 0, "y": 0, "yref": "container", "yanchor": "bottom", "tickangle": 0, "tickfont": {"size": 11},
     }  # fmt: skip
     shades = [_shade(value, scale) for value in values]
     if scale == "diverging":
@@ -157,10 +158,13 @@ def _colours(figure: go.Figure, scale: Scale, values: Sequence[float], column: i
     elif scale == "logarithmic":
         low, high = floor(min(shades, default=0.0)), -floor(-max(shades, default=1.0))
         ticks = list(range(low, max(high, low + 1) + 1))
-        bar |= {"tickvals": ticks, "ticktext": [f"{10.0**tick:g}" for tick in ticks]}
+        ends = ticks[:: len(ticks) - 1]
+        bar |= {"tickvals": ends, "ticktext": [f"{10.0**tick:g}" for tick in ends]}
         axis = {"colorscale": "Cividis", "cmin": ticks[0], "cmax": ticks[-1]}
     else:
-        axis = {"colorscale": "Cividis", "cmin": min(0.98, floor(20 * min(values, default=0.5)) / 20), "cmax": 1.0}
+        least = min(0.98, floor(50 * min(values, default=0.5)) / 50)
+        bar |= {"tickvals": [least, 1.0]}
+        axis = {"colorscale": "Cividis", "cmin": least, "cmax": 1.0}
     figure.update_layout({_axis(column): axis | {"colorbar": bar}})
 
 

@@ -32,11 +32,11 @@ class Candidate:
 
     def said(self, score: str, screened_on: str) -> str:
         """A score in words, with its interval and its n."""
-        unit = UNITS[score]
+        unit = f" {UNITS[score]}" if UNITS[score] else ""
         if score in self.measured:
             found = self.measured[score]
-            return f"{score} {found.format('.3f')} {unit}, n={found.n}, measured"
-        return f"{score} about {self.guessed[score]:.2f} {unit}, a guess by gradients ({screened_on})"
+            return f"{score} {found.format('.3f')}{unit}, n={found.n}, measured"
+        return f"{score} about {self.guessed[score]:.2f}{unit}, a guess by gradients ({screened_on})"
 
 
 @dataclass(frozen=True)

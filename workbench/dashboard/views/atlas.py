@@ -99,7 +99,7 @@ def _clicked() -> None:
 def _titled(name: str, search: Search) -> str:
     n = {candidate.measured[name].n for candidate in search.known(name) if name in candidate.measured}
     counted = f"n={min(n)}" if len(n) == 1 else f"n={min(n)}-{max(n)}" if n else "estimates"
-    return f"{name}{f' ({UNITS[name]})' if UNITS[name] else ''}<br>{counted}"
+    return f"<b>{name}</b><br>{UNITS[name] or 'held out'}<br>{counted}"
 
 
 def _cell(search: Search, name: str, candidate: Candidate) -> Cell:

@@ -94,6 +94,9 @@ def test_a_reply_is_explained_under_its_own_recipe(llama: Subject, tokens: str) 
             assert total == pytest.approx(float(found.attribution.logit[token]), abs=1e-3)
             # What was said is the likeliest, so that its logit is above the mean.
             assert float(found.attribution.logit[token]) > 0
+            assert sum(value for _, value in said["by_token"]["parts"][token]) == pytest.approx(total, abs=1e-3)
+            assert sum(said["by_token"]["shares"][token]) == pytest.approx(1, abs=1e-4)
+        assert {len(values) for values in said["by_token"]["known"].values()} == {len(found.tokens)}
         for figure in (found.plot(3), found.plot_shares(), found.plot_token(0)):
             assert figure.to_json()
 

@@ -134,13 +134,10 @@ def data(
         made, asked = _made(bottleneck), read_asked(prompt, prompts, None, "")
         subject = o.open_subject(model, dtype, device)
         found, texts = informed_replies(subject, made, _set(concepts), asked, concept, max_new_tokens)
-        rows = [
-            {"text": texts[i], "gradient": float(found.by_gradient[i]), "activation": float(found.by_activation[i])}
-            for i in found.top(n)
-        ]
+        results = found.to_json(texts, n)
     title = f"Training texts that informed {concept} most"
-    lines = [[f"{row['gradient']:.3g}", f"{row['activation']:.2f}", str(row["text"])] for row in rows]
-    show({"concept": concept, "texts": rows}, json, table(title, ("by gradient", "by activation", "text"), lines))
+    lines = [[f"{row['gradient']:.3g}", f"{row['activation']:.2f}", str(row["text"])] for row in results["texts"]]
+    show(results, json, table(title, ("by gradient", "by activation", "text"), lines))
 
 
 @app.command("discovered")

@@ -55,6 +55,18 @@ class Explanation:
             "error": float((found.total - found.logit).abs().max()) if found.exact else None,
             "shares": dict(zip(PARTS, shares, strict=True)),
             "concepts": dict(self.top_concepts(20)),
+            "by_token": self.by_token(),
+        }
+
+    def by_token(self, n: int = 12) -> dict[str, Any]:
+        """What the figures draw of each token: its shares, what the concepts that matter most added, and its parts."""
+        found = self.attribution
+        rows = {name: found.known[:, found.names.index(name)].tolist() for name, _ in self.top_concepts(n)}
+        parts = [self.waterfall(token) for token in range(len(self.tokens))]
+        return {
+            "shares": found.shares.tolist(),
+            "known": rows,
+            "parts": [[list(each) for each in row] for row in parts],
         }
 
     def plot(self, n: int = 12) -> Any:

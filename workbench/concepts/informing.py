@@ -9,8 +9,9 @@ so that a positive score says that the text made the contribution larger. By act
 output are in what the bottleneck reads, the cosine of their mean activations.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -39,6 +40,18 @@ class Informed:
     def top(self, n: int) -> list[int]:
         """The texts that informed it most, by gradient."""
         return self.by_gradient.topk(min(n, len(self.by_gradient))).indices.tolist()
+
+    def to_json(self, texts: Sequence[str], n: int, others: int = 200) -> dict[str, Any]:
+        """The texts that informed it most, and the scores of `others` drawn at random, which they stand out from."""
+        scores = torch.stack([self.by_gradient, self.by_activation], dim=1)
+        top, drawn = self.top(n), torch.randperm(len(scores), generator=torch.Generator().manual_seed(0))[:others]
+        rows = [{"text": texts[i], "gradient": each[0], "activation": each[1]} for i, each in _rows(scores, top)]
+        rest = [each for i, each in _rows(scores, drawn.tolist()) if i not in top]
+        return {"concept": self.concept, "n": len(scores), "texts": rows, "others": rest}
+
+
+def _rows(scores: Tensor, places: Sequence[int]) -> list[tuple[int, list[float]]]:
+    return list(zip(places, scores[list(places)].tolist(), strict=True))
 
 
 def informed_replies(

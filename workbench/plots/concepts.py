@@ -4,6 +4,8 @@ Where the parts are `exact` their sum is the logit; elsewhere they are of first 
 """
 
 from collections.abc import Sequence
+from html import escape
+from textwrap import wrap
 
 import numpy as np
 import plotly.graph_objects as go
@@ -21,7 +23,7 @@ def shares_figure(tokens: Sequence[str], shares: np.ndarray, exact: bool = True)
     figure.update_layout(barmode="stack", bargap=0.1)
     figure.update_xaxes(tickvals=list(range(len(tokens))), ticktext=_shown(tokens), tickangle=-60)
     figure.update_yaxes(range=[0, 100])
-    return styled(figure, "", f"Share of the {_what(exact)}, in %")
+    return styled(figure, "token of the reply", f"Share of the {_what(exact)}, in %")
 
 
 def concept_map_figure(
@@ -41,7 +43,7 @@ def concept_map_figure(
     figure.update_xaxes(tickvals=list(range(len(tokens))), ticktext=_shown(tokens), tickangle=-60)
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_layout(height=220 + 24 * len(names))
-    return styled(figure, "", "")
+    return styled(figure, "token of the reply", "")
 
 
 def waterfall_figure(parts: Sequence[tuple[str, float]], token: str, exact: bool = True) -> go.Figure:
@@ -60,6 +62,31 @@ def waterfall_figure(parts: Sequence[tuple[str, float]], token: str, exact: bool
     figure.update_layout(height=160 + 30 * len(parts), showlegend=False)
     (shown,) = _shown([token])
     return styled(figure, f"Parts of the {_what(exact)} of ‘{shown}’, less the vocabulary's mean", "")
+
+
+def informed_figure(
+    top: Sequence[tuple[float, float, str]], others: Sequence[tuple[float, float]], concept: str
+) -> go.Figure:
+    """Training texts at (likeness of activations, score by gradient): those that informed it most, and random ones."""
+    figure = go.Figure()
+    figure.add_scatter(
+        name=f"random training texts (n={len(others)})", x=[x for x, _ in others], y=[y for _, y in others],
+        mode="markers", marker={"color": MUTED, "size": 6, "opacity": 0.6, "symbol": "circle-open"}, hoverinfo="skip",
+    )  # fmt: skip
+    figure.add_scatter(
+        name=f"those that informed it most (n={len(top)})", x=[x for x, _, _ in top], y=[y for _, y, _ in top],
+        mode="markers", marker={"color": COLOURS[1], "size": 10}, hovertemplate="%{text}<extra></extra>",
+        text=[_folded(text) for *_, text in top],
+    )  # fmt: skip
+    figure.add_hline(y=0, line={"color": MUTED, "dash": "dot", "width": 1})
+    (shown,) = _shown([concept])
+    shown = shown.replace("␣", " ")
+    return styled(figure, "alike in what the bottleneck reads, cosine", f"what a step on it adds to {shown}, relative")
+
+
+def _folded(text: str, width: int = 60, most: int = 300) -> str:
+    """A text for a hover: in lines, and nothing of it is markup."""
+    return "<br>".join(escape(line) for line in wrap(text[:most], width))
 
 
 def _what(exact: bool) -> str:

@@ -22,7 +22,8 @@ def engine() -> Engine:
 def opened(name: str | None) -> "Subject":
     """Open a model, or the embedded one; called in the engine's thread, so that torch is imported there."""
     from workbench.models import open_model
-    
+    from workbench.models.catalog import DEFAULT_MODEL
+
     return open_model(name or DEFAULT_MODEL)
 
 

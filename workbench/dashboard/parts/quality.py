@@ -151,8 +151,9 @@ def _searched(known: Known, search: Search) -> None:
         [score.value for score in costs], [score.value for score in gains], [each.name for each in kept],
         [places.index(place) for place in search.front if place in places], places.index(search.chosen),
         bounds=([_bounds(score) for score in costs], [_bounds(score) for score in gains]),
-        limit=search.settings["kl_max"], x=f"KL(base || ablated), prompts without the behaviour, n={costs[0].n} (nats)",
-        y=f"Bypass, prompts with it, n={gains[0].n} (log-odds)",
+        limit=search.settings["kl_max"],
+        x=f"KL(base || ablated), prompts without the behaviour, {_counted(costs)} (nats)",
+        y=f"Bypass, prompts with it, {_counted(gains)} (log-odds)",
     )  # fmt: skip
     rows = [
         {"candidate": each.name, "layer": each.place[1], "position": each.place[0], "chosen": each is chosen}
@@ -164,6 +165,12 @@ def _searched(known: Known, search: Search) -> None:
         f"({chosen.name}), and the limit of KL."
     )
     shown(figure, pd.DataFrame(rows), "search", alt, command=_again(known, search))
+
+
+def _counted(scores: Sequence[Score]) -> str:
+    """How many prompts: a candidate that could not win is measured on fewer."""
+    least, most = (end(score.n for score in scores) for end in (min, max))
+    return f"n={least}" if least == most else f"n={least} to {most}"
 
 
 def _figures_of(scores: Mapping[str, Score]) -> None:

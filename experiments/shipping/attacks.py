@@ -9,8 +9,8 @@ all others the outcome alone is kept.
 from pathlib import Path
 from typing import Any
 
-from workbench.evaluation import Measured, Outcome
-from workbench.evaluation.replies import HARMFUL
+from workbench.evaluation import Judged, Measured, Outcome
+from workbench.evaluation.replies import HARMFUL, opens_with_refusal
 from workbench.runs import RunFolder
 
 MEASURES = ("refusal", "compliance", "evasion", "broken")
@@ -23,7 +23,7 @@ def distil(source: Path) -> dict[str, Any]:
     run = RunFolder.open(source)
     found, manifest = run.results(), run.manifest
     parts = run.journal("replies.jsonl", Measured)
-    replies = [row for part in parts for row in _replies(part, *found["grid"][part.condition])]
+    replies = [row for part in parts for row in _replies(part, found["grid"][part.condition], found["attacks"])]
     return {
         "source": {
             "command": "python -m experiments.attacks RUN DIRECTION", "model": manifest.model["name"],
@@ -41,13 +41,20 @@ def _of_measures(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in rows if row["name"].rsplit("/", 1)[1] in MEASURES]
 
 
-def _replies(part: Measured, attack: str, recipe: str) -> list[dict[str, Any]]:
+def _replies(part: Measured, place: tuple[str, str], attacks: dict[str, dict[str, str]]) -> list[dict[str, Any]]:
+    """The first replies of a part; a judge errs, so that what ships as a refusal has to open like one, too."""
+    attack, recipe = place
+    begun = attacks[attack].get("prefill", "")
     return [
         {"attack": attack, "recipe": recipe, "asked": part.asked, "prompt": reply.prompt,
          "outcome": "unjudged" if reply.outcome is None else str(reply.outcome),
-         "text": _cut(reply.reply) if part.asked != HARMFUL or reply.outcome == Outcome.REFUSE else ""}
+         "text": _cut(reply.reply) if part.asked != HARMFUL or _declines(reply, begun) else ""}
         for reply in part.replies[:N_TOLD]
     ]  # fmt: skip
+
+
+def _declines(reply: Judged, begun: str) -> bool:
+    return reply.outcome == Outcome.REFUSE and opens_with_refusal(reply.reply, begun)
 
 
 def _cut(text: str) -> str:

@@ -11,6 +11,7 @@ from workbench.dashboard.parts.attacked import Attacked, read_attacked
 from workbench.dashboard.sources import Source, sources
 from workbench.errors import RunError
 from workbench.evaluation import Settings
+from workbench.evaluation.replies import opens_with_refusal
 from workbench.models import Subject
 from workbench.plots.outcomes import outcomes_figure
 from workbench.prompts import ContrastPairs, Prompts
@@ -43,6 +44,8 @@ def test_nothing_that_complies_with_a_harmful_request_ships() -> None:
     harmful = [each for each in found.replies if each.asked == "harmful"]
     assert harmful
     assert all(each.outcome == "refuse" or not each.text for each in harmful)
+    begun = {attack: changes.get("prefill", "") for attack, changes in found.attacks.items()}
+    assert all(opens_with_refusal(each.text, begun[each.attack]) for each in harmful if each.text)
     assert {"baseline", "ablated", "random ablated", "added"} <= {recipe for _, recipe in found.grid.values()}
     assert found.kappa is not None
 

@@ -42,8 +42,8 @@ def concept_map_figure(
     )  # fmt: skip
     figure.update_xaxes(tickvals=list(range(len(tokens))), ticktext=_shown(tokens), tickangle=-60)
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_layout(height=220 + 24 * len(names))
-    return styled(figure, "token of the reply", "")
+    styled(figure, "token of the reply", "")
+    return figure.update_layout(height=150 + 26 * len(names), margin={"l": 110, "r": 8, "t": 12, "b": 84})
 
 
 def waterfall_figure(parts: Sequence[tuple[str, float]], token: str, exact: bool = True) -> go.Figure:

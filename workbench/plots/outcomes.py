@@ -25,7 +25,7 @@ def outcomes_figure(
     places, ticks = _laid_out(rows)
     n = sorted({score.n for scores in outcomes.values() for score in scores if score is not None})
     figure = make_subplots(
-        rows=1, cols=max(1, len(outcomes)), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=list(outcomes)
+        rows=1, cols=max(1, len(outcomes)), shared_yaxes=True, horizontal_spacing=0.055, subplot_titles=list(outcomes)
     )
     for column, (colour, (name, scores)) in enumerate(zip(_ORDER, outcomes.items(), strict=False), start=1):
         for hollow in (False, True):
@@ -40,18 +40,18 @@ def outcomes_figure(
             first = 100 * scores[0].value
             figure.add_vline(x=first, line={"color": MUTED, "dash": "dot", "width": 1}, row=1, col=column)
     styled(figure, "", "")
-    figure.update_xaxes(range=[-4, 104], tickvals=[0, 50, 100], zeroline=False)
+    figure.update_xaxes(range=[-8, 108], tickvals=[0, 50, 100], tickfont={"size": 11}, zeroline=False)
     figure.update_yaxes(
         tickvals=list(ticks), ticktext=list(ticks.values()), range=[max(ticks, default=0) + 0.7, -0.7], showgrid=False,
         zeroline=False,
     )  # fmt: skip
     said = f"n={n[0]}" if len(n) == 1 else f"n={n[0]}-{n[-1]}" if n else "n=0"
     figure.add_annotation(
-        text=f"share of replies, %, with 95 % interval ({said}); hollow: random control", x=0.5, y=0, xref="paper",
+        text=f"% of replies, 95 % interval, {said}; hollow: control", x=0.5, y=0, xref="paper",
         yref="paper", yshift=-44, showarrow=False, font={"size": 13},
     )  # fmt: skip
     return figure.update_layout(
-        height=130 + _ROW * len(ticks), showlegend=False, margin={"l": 138, "r": 12, "t": 36, "b": 62}
+        height=130 + _ROW * len(ticks), showlegend=False, margin={"l": 124, "r": 16, "t": 36, "b": 62}
     )
 
 
@@ -73,7 +73,9 @@ def _dots(name: str, kept: Sequence[tuple[int, str, str, Score]], colour: str, h
             for (_, recipe, attack, s), (low, high) in zip(kept, ends, strict=True)]  # fmt: skip
     return go.Scatter(
         name=name, x=[100 * s.value for *_, s in kept], y=[place for place, *_ in kept], mode="markers",
-        marker={"color": colour, "size": 9, "symbol": "circle-open" if hollow else "circle", "line": {"width": 2}},
+        cliponaxis=False,
+        marker={"color": colour, "size": 9, "symbol": "circle-open" if hollow else "circle",
+                "line": {"width": 2, "color": colour}},
         error_x={
             "type": "data", "thickness": 1.4, "width": 3, "color": colour,
             "array": [100 * (high - s.value) for (*_, s), (_, high) in zip(kept, ends, strict=True)],

@@ -18,7 +18,7 @@ from workbench.statistics import Score
 
 KIND, REPLIES, PLAIN = "attacks", "replies.jsonl", "asked plainly"
 OUTCOMES = {
-    "refusal": "refused", "compliance": "complied, coherently", "evasion": "evaded", "broken": "broken",
+    "refusal": "refused", "compliance": "complied", "evasion": "evaded", "broken": "broken",
 }  # fmt: skip
 SAFE, REFUSE = ("harmless", "looks-harmful"), "refuse"
 _CONTROLS = ("random", "shuffled", "wrong")
@@ -34,11 +34,7 @@ class Said:
     prompt: str
     outcome: str
     text: str
-
-    @property
-    def plain(self) -> bool:
-        """Whether it may be shown to whoever opens the page: a refusal, or an answer to a harmless request."""
-        return self.asked in SAFE or self.outcome == REFUSE
+    plain: bool  # whether it may be shown to whoever opens the page: a refusal, or an answer to a harmless request
 
 
 @dataclass(frozen=True)
@@ -95,10 +91,11 @@ def _read(source: Source, written: int) -> Attacked:
         grid = found.get("grid") or {condition: (PLAIN, condition) for condition, _, _ in scores}
         grid = {condition: (str(attack), str(recipe)) for condition, (attack, recipe) in grid.items()}
         kappa = evaluation["judge"]["kappa"]
-        rows = found["replies"] if source.folder is None else _stored(source.folder, grid)
+        attacks = found.get("attacks", {})
+        rows = _shipped(found["replies"]) if source.folder is None else _stored(source.folder, grid, attacks)
         return Attacked(
             grid, scores, {_split(row["name"]): row for row in evaluation["differences"]}, evaluation["judge"]["name"],
-            None if kappa is None else Score.model_validate(kappa), found.get("attacks", {}), found.get("recipes", {}),
+            None if kappa is None else Score.model_validate(kappa), attacks, found.get("recipes", {}),
             found.get("source", {}), tuple(Said(**row) for row in rows),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError, ValidationError) as error:
@@ -110,11 +107,26 @@ def _split(name: str) -> tuple[str, str, str]:
     return condition, asked, measure
 
 
-def _stored(folder: Path, grid: Mapping[str, tuple[str, str]]) -> Sequence[Mapping[str, Any]]:
+def _shipped(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What ships was looked through before: what may not be shown has no text."""
+    return [{**row, "plain": bool(row["text"]) or row["asked"] in SAFE} for row in rows]
+
+
+def _stored(
+    folder: Path, grid: Mapping[str, tuple[str, str]], attacks: Mapping[str, Mapping[str, str]]
+) -> list[Mapping[str, Any]]:
     """The replies that a run wrote down, each with its attack and recipe."""
-    rows = read_lines(folder / REPLIES) if (folder / REPLIES).is_file() else []
-    return [
-        {"attack": grid[part["condition"]][0], "recipe": grid[part["condition"]][1], "asked": part["asked"],
-         "prompt": each["prompt"], "outcome": each["outcome"] or "unjudged", "text": each["reply"]}
-        for part in rows for each in part["replies"] if part["condition"] in grid
-    ]  # fmt: skip
+    from workbench.evaluation.replies import opens_with_refusal
+
+    found: list[Mapping[str, Any]] = []
+    for part in read_lines(folder / REPLIES) if (folder / REPLIES).is_file() else []:
+        attack, recipe = grid[part["condition"]]
+        begun = attacks.get(attack, {}).get("prefill", "")
+        for each in part["replies"]:
+            declined = each["outcome"] == REFUSE and opens_with_refusal(each["reply"], begun)
+            found.append({
+                "attack": attack, "recipe": recipe, "asked": part["asked"], "prompt": each["prompt"],
+                "outcome": each["outcome"] or "unjudged", "text": each["reply"],
+                "plain": declined or part["asked"] in SAFE,
+            })  # fmt: skip
+    return found

@@ -34,7 +34,8 @@ def show() -> None:
     st.markdown(
         "How a request is put, against the recipe the model answers under. An **attack** asks the model as it is - a "
         "start of the reply that it has to go on from, another system prompt - or ablates what refuses. A **defence** "
-        "adds it. A random direction of the same size stands beside each."
+        "adds it. A random direction of the same size stands beside each. What complied did so coherently; what went "
+        "round in circles is broken."
     )
     every = sources("attacks", "evaluate", "demo", kind=KIND)
     if every:
@@ -168,7 +169,7 @@ def _replies(replies: list[Said], everything: bool) -> None:
                 if everything or reply.plain:
                     st.text(reply.text.strip() or "(nothing)")
                 else:
-                    st.caption("Not shown: an answer to a harmful request.")
+                    st.caption("Not shown: not plainly a refusal.")
 
 
 def _own() -> None:

@@ -118,8 +118,8 @@ def _marks(figure: go.Figure, there: set[Place], marked: Marked, positions: Sequ
         kept = [place for place in places if place in there]
         figure.add_scatter(
             x=[positions.index(position) for position, _ in kept], y=[layer for _, layer in kept], mode="markers",
-            marker=style, hoverinfo="skip", showlegend=False, cliponaxis=False, customdata=[name_of(place) for place in kept],
-            row=1, col=column,
+            marker=style, hoverinfo="skip", showlegend=False, cliponaxis=False, row=1, col=column,
+            customdata=[name_of(place) for place in kept],
         )  # fmt: skip
     if marked.too_late is not None:
         figure.add_hline(y=marked.too_late - 0.5, line={"color": MUTED, "dash": "dash", "width": 1.5}, col=column)

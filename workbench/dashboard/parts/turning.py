@@ -33,7 +33,7 @@ def turning(chosen: AtHand) -> None:
     """The sliders, the message, and both replies."""
     turned = _sliders(chosen)
     recipe = written(turned, chosen.site)
-    st.caption(f"`{recipe}`")
+    st.code(recipe, language=None, wrap_lines=True)
     left, middle, right = st.columns([3, 1, 1])
     with left:
         text = st.text_area("Message", _PROMPT, key="set-message", height=80, **KEPT)

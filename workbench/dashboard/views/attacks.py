@@ -4,6 +4,7 @@ Refusals, coherent answers, evasions and broken replies stand beside each other 
 no longer refuses has not therefore answered. Below are the replies that these rates are counted from.
 """
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _SHORT = 90  # characters of a prompt in a list
 _ABREAST = 3  # replies side by side
 _HEIGHT = 210
+_CHANGES = {"prefill": "the reply has to go on from", "system": "the system prompt is"}
 _COLOURS = {"refuse": "blue", "comply": "orange", "evade": "yellow", "broken": "violet"}
 
 
@@ -74,13 +76,19 @@ def _outcomes(found: Attacked, source: Source, asked: str) -> None:
     shown(figure, _table(found, asked), "outcomes", alt, command=_command(found, source), python=_PYTHON)
     for name, changes in found.attacks.items():
         for field, text in changes.items():
-            st.caption(f"**{name}**: {field} is `{text}`")
+            st.caption(f"**{_plainly(name)}**: {_CHANGES.get(field, _plainly(field))}")
+            st.code(text, language=None, wrap_lines=True)
     agreed = "agreement with people unknown" if found.kappa is None else _agreed(found)
     st.caption(
         f"Test requests, which the direction was not found with. Outcomes by the {found.judge} judge ({agreed}). "
         "Intervals: Wilson, 95 %. Changes in the table are from the plain request to the model as it is, paired by "
         "request, p by Holm over all of them."
     )
+
+
+def _plainly(text: str) -> str:
+    """A name from a run's file, of which nothing is markup."""
+    return re.sub(r"[^\w ,.()-]", "", text)
 
 
 def _agreed(found: Attacked) -> str:
@@ -164,8 +172,8 @@ def _replies(replies: list[Said], everything: bool) -> None:
     for start in range(0, len(replies), _ABREAST):
         for part, reply in zip(st.columns(_ABREAST), replies[start : start + _ABREAST], strict=False):
             with part, st.container(border=True, height=_HEIGHT):
-                st.markdown(f"**{reply.recipe}**")
-                st.badge(reply.outcome, color=_COLOURS.get(reply.outcome, "gray"))  # type: ignore[arg-type]
+                st.markdown(f"**{_plainly(reply.recipe)}**")
+                st.badge(_plainly(reply.outcome), color=_COLOURS.get(reply.outcome, "gray"))  # type: ignore[arg-type]
                 if everything or reply.plain:
                     st.text(reply.text.strip() or "(nothing)")
                 else:

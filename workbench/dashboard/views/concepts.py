@@ -34,11 +34,12 @@ def show() -> None:
     st.title("Concepts", anchor=False)
     subject = engine().subject
     made = bottlenecks(None if subject is None else subject.digest)
-    left, right = st.columns(2)
-    with left:
-        room = st.segmented_control("Show", ROOMS, default=ROOMS[0], required=True, key="room", **KEPT)
-    with right:
-        chosen = _chosen(made)
+    st.markdown(
+        "A **bottleneck** splits what makes each next word into concepts that were labelled (known), concepts that "
+        "were found (discovered), and a residual that has no name."
+    )
+    room = st.segmented_control("Show", ROOMS, default=ROOMS[0], required=True, key="room", **KEPT)
+    chosen = _chosen(made)
     try:
         {ROOMS[1]: _set, ROOMS[2]: _informed, ROOMS[3]: _bottlenecks}.get(room or "", _tokens)(chosen)
     except WorkbenchError as error:
@@ -118,7 +119,8 @@ def _set(chosen: AtHand | None) -> None:
 def _said_before() -> None:
     """What ships: a concept turned up, on prompts that it was not chosen by."""
     found = shipped(KIND)["steered"]
-    st.caption(f"An earlier run: `{found['recipe']}`")
+    st.caption("What an earlier run said, as the model is and under:")
+    st.code(found["recipe"], language=None, wrap_lines=True)
     for row in found["replies"]:
         st.text(row["prompt"])
         for part, (name, said) in zip(
@@ -142,8 +144,8 @@ def _informed(chosen: AtHand | None) -> None:
             st.caption("The training texts are read again: a minute where they were captured before, else several.")
             own = job_of("informed", "Ask", "Asking", lambda s, job: _inform(s, chosen, concept, text, tokens))
     found = own or shipped(KIND)["informed"]
-    st.markdown(f"What informed **{found['concept']}** in the reply to:")
-    st.text(found["prompt"])
+    st.caption("Which training texts informed a concept's part in a reply:")
+    st.text(f"{found['concept']}, in the reply to: {found['prompt']}")
     path = "BOTTLENECK" if chosen is None or not own else chosen.path
     informed(
         found, f"workbench concepts data {engine().name} --bottleneck {path} --concept {found['concept']} --prompt ..."

@@ -57,7 +57,7 @@ def test_a_reply_that_complies_is_left_out_and_said_to_be(opens: Opens) -> None:
             assert (said["reply"] is None) == (said["outcome"] != "refuse")
     assert sum(said["reply"] is None for told in harmful for said in told["said"].values()) >= 1
     page = opens("start")
-    assert any("Left out" in each.value for each in page.info)
+    assert any("Left out" in each.value for each in page.caption)
     assert "in no file of the workbench: baseline 8, ablated 19" in texts(page)
 
 

@@ -39,7 +39,7 @@ def compared_figure(
     )  # fmt: skip
     styled(figure, f"{x}, 95 % interval", "")
     height = 200 + _ROW * len(rows) * max(1, (len(series) + 1) // 2)
-    return figure.update_layout(height=height, legend={"y": 1.0, "yanchor": "bottom"})
+    return figure.update_layout(height=height, legend={"y": 1.0, "yanchor": "bottom"}, showlegend=True)
 
 
 def grouped_figure(
@@ -63,7 +63,7 @@ def grouped_figure(
                 "symbol": [_symbol(name, baseline, controls) for name, _, _ in points],
             },
         )  # fmt: skip
-    return styled(figure, f"{x}, 95 % interval", f"{y}, 95 % interval").update_layout(height=480)
+    return styled(figure, f"{x}, 95 % interval", f"{y}, 95 % interval").update_layout(height=480, showlegend=True)
 
 
 def _symbol(name: str, baseline: str, controls: Collection[str]) -> str:

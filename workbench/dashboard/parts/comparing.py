@@ -15,7 +15,7 @@ from workbench.statistics import Score
 
 MOST = 6  # runs at once: as many as there are colours
 _FIRST = "harmful/refusal"
-_WAYS = ("scores", "change from its baseline", "difference from the first run")
+_WAYS = ("scores", "change from baseline", "difference of runs")
 _PYTHON = """from pathlib import Path
 
 from workbench.runs import RunFolder
@@ -31,22 +31,25 @@ Runs = Mapping[str, Recorded]
 def comparison(runs: Runs) -> None:
     """Two or more runs by one measure; every condition is a row."""
     names = st.multiselect(
-        "Runs", list(runs), default=list(runs)[:2], max_selections=MOST, key="run_compared", **KEPT
+        "Runs", list(runs), default=_first(runs), max_selections=MOST, key="run_compared", **KEPT
     )  # fmt: skip
     chosen = {name: runs[name] for name in names if name in runs}
     if not chosen:
         st.info("Choose runs to compare.")
         return
-    left, right = st.columns(2)
     measures = measures_of(chosen)
-    with left:
-        measure = st.selectbox("Measure", measures, key="run_measure", **KEPT) or measures[0]
-    with right:
-        way = st.segmented_control("As", _WAYS, default=_WAYS[0], required=True, key="run_way", **KEPT) or _WAYS[0]
+    measure = st.selectbox("Measure", measures, key="run_measure", **KEPT) or measures[0]
+    way = st.segmented_control("As", _WAYS, default=_WAYS[0], required=True, key="run_way", **KEPT) or _WAYS[0]
     try:
         _drawn(chosen, measure, way)
     except WorkbenchError as error:
         st.error(str(error))
+
+
+def _first(runs: Runs) -> list[str]:
+    """The newest two that measured refusals, or the newest two of any kind."""
+    measured = [name for name, run in runs.items() if any(split(each)[1] == _FIRST for each in run.scores)]
+    return (measured or list(runs))[:2]
 
 
 def measures_of(runs: Runs) -> list[str]:

@@ -35,10 +35,14 @@ def _prompts(parts: Sequence[Part]) -> None:
     if not parts:
         st.info("Choose a condition.")
         return
-    everything = _unlocked(parts)
     most = max(len(part.replies) for part in parts)
-    pages = -(-most // _PAGE)
-    page = st.number_input(f"Page, of {pages}", 1, max(1, pages), key="run_page", **KEPT)
+    pages = max(1, -(-most // _PAGE))
+    left, right = st.columns([1, 3], vertical_alignment="bottom")
+    with left:
+        page = st.number_input(f"Page, of {pages}", 1, pages, key="run_page", **KEPT)
+    with right:
+        everything = _unlocked(parts)
+    st.caption("Outcomes are what the run's judge said; it is not always right.")
     for row in range(_PAGE * (int(page) - 1), min(most, _PAGE * int(page))):
         with st.container(border=True):
             st.text(next(part.replies[row].prompt for part in parts if row < len(part.replies)))

@@ -76,20 +76,14 @@ def _row(run: Recorded) -> dict[str, object]:
 
 def _unreadable(unreadable: Mapping[str, str]) -> None:
     if unreadable:
-        st.warning("Some folders here are no runs that this workbench can read.", icon=":material/folder_off:")
-        table = pd.DataFrame({"folder": list(unreadable), "why": list(unreadable.values())})
-        st.dataframe(
-            table, hide_index=True, key="runs-unreadable", row_height=56, alt="Folders that cannot be read, and why.",
-            column_config={"folder": st.column_config.TextColumn(width="small")},
-        )  # fmt: skip
+        st.warning("Some folders here cannot be read as runs.", icon=":material/folder_off:")
+        for name, why in unreadable.items():
+            st.text(f"{name}: {why}")
 
 
 def _one(runs: Mapping[str, Recorded]) -> None:
-    left, right = st.columns(2)
-    with left:
-        name = st.selectbox("Run", list(runs), key="run", **KEPT)
-    with right:
-        part = st.segmented_control("Show", _SHOWN, default=_SHOWN[0], required=True, key="run_part", **KEPT)
+    name = st.selectbox("Run", list(runs), key="run", **KEPT)
+    part = st.segmented_control("Show", _SHOWN, default=_SHOWN[0], required=True, key="run_part", **KEPT)
     run = runs.get(name or "")
     if run is None:
         return

@@ -44,6 +44,7 @@ _CONDITIONS = {
     "added": "the direction is added at its own layer",
     "random added": "control: a random one is added",
 }
+_CARD = 310  # pixels: three abreast on a wide screen, below each other on a narrow one
 _TOLD = ("baseline", "ablated", "added")  # side by side; the controls are below them
 _LEFT_OUT = "Left out: it does what was asked. No such reply is part of this workbench."
 _PLACES = (
@@ -83,11 +84,12 @@ def _headline(scores: Scores, differences: Differences) -> None:
         ("Direction added: harmless refused", "added", "harmless"),
         ("Random direction removed: harmful refused", "random ablated", "harmful"),
     )
-    for (label, condition, asked), part in zip(told, st.columns(3), strict=True):
-        before, after = (100 * scores[f"{c}/{asked}/refusal"].value for c in ("baseline", condition))
-        with part, st.container(border=True, height="stretch"):
-            st.metric(label, f"{before:.0f} % → {after:.0f} %")
-            st.caption(_change(differences, f"{condition}/{asked}/refusal"))
+    with st.container(horizontal=True):
+        for label, condition, asked in told:
+            before, after = (100 * scores[f"{c}/{asked}/refusal"].value for c in ("baseline", condition))
+            with st.container(border=True, width=_CARD):
+                st.metric(label, f"{before:.0f} % → {after:.0f} %")
+                st.caption(_change(differences, f"{condition}/{asked}/refusal"))
 
 
 def _change(differences: Differences, name: str) -> str:
@@ -157,7 +159,7 @@ def _changed(told: Mapping[str, Any]) -> None:
 def _reply(name: str, said: Mapping[str, Any]) -> None:
     st.markdown(f"**{name}**: {said['outcome']}")
     if said["reply"] is None:
-        st.info(_LEFT_OUT, icon=":material/visibility_off:")
+        st.caption(f":material/visibility_off: {_LEFT_OUT}")
     else:
         st.text(said["reply"])
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PLAIN, EDITED = "as it is", "under the recipe"
 Grid = list[list[float]]
+_WIDE = 8  # tokens of a map with words in it
 
 
 class View(BaseModel):
@@ -85,7 +86,7 @@ class Seen(BaseModel):
         """The coordinate at every layer and token."""
         from workbench.plots.microscope import coordinates_map
 
-        title = "change, class gaps" if view == "change" else "class gaps from<br>the negative class"
+        title = "change, class gaps" if view == "change" else "class gaps from the negative class"
         return coordinates_map(self.grid(view), self.tokens, self.depths, title, own=self.own, token=token)
 
     def plot_next(self, token: int) -> "Figure":
@@ -96,22 +97,27 @@ class Seen(BaseModel):
         bars = {view: [each.probability[view] for each in likely] for view in self.views}
         return next_tokens_figure([each.text for each in likely], bars)
 
-    def plot_lens(self, view: str = PLAIN, by: str = "likely") -> "Figure":
-        """The likeliest token of every layer; the ground is its own probability, or that of the followed tokens."""
-        from workbench.plots.lenses import tokens_map
+    def plot_lens(self, view: str = PLAIN, by: str = "likely", *, upto: int = -1) -> "Figure":
+        """The likeliest token of every layer, after the eight tokens that end with `upto`.
 
-        seen = self.views[view]
-        words = [[top[0] for top in line] for line in seen.top]
+        The ground is its own probability (by "likely"), or that of the followed tokens (by "probability").
+        """
+        from workbench.plots.lenses import tokens_map
+        from workbench.plots.microscope import bar_above
+
+        seen, columns = self.views[view], self.window(upto)
+        words = [[line[token][0] for token in columns] for line in seen.top]
         followed = by == "probability"
         values = self.grid(view, by) if followed else np.array(seen.likely)[..., 0]
-        title = "probability<br>of refusal<br>tokens" if followed else "probability<br>of the top<br>token"
-        return tokens_map(values, words, self.tokens, self.depths, self._hovers(view), title=title)
+        title = "probability of the followed tokens" if followed else "probability of the top token"
+        hovers = [[self._hover(seen, site, token) for token in columns] for site in range(len(self.depths))]
+        tokens = [self.tokens[token] for token in columns]
+        return bar_above(tokens_map(values[:, columns], words, tokens, self.depths, hovers, title=title))
 
-    def _hovers(self, view: str) -> list[list[str]]:
-        seen = self.views[view]
-        return [
-            [self._hover(seen, site, token) for token in range(len(self.tokens))] for site in range(len(self.depths))
-        ]
+    def window(self, upto: int) -> list[int]:
+        """The eight tokens that end with one of them, or the first eight: words of more do not fit a page."""
+        end = max(upto % len(self.tokens) + 1, min(_WIDE, len(self.tokens)))
+        return list(range(max(0, end - _WIDE), end))
 
     def _hover(self, seen: View, site: int, token: int) -> str:
         pairs = zip(seen.top[site][token], seen.likely[site][token], strict=True)

@@ -99,7 +99,7 @@ def test_a_change_is_the_difference_of_both_views(seen: Seen) -> None:
 
 def test_tokens_are_shown_as_text(llama: Subject) -> None:
     seen = look(llama, Prompt(text="<b><script>"), random_direction(llama), FOLLOWED, last=16)
-    for figure in (seen.plot(), seen.plot_lens()):
+    for figure in (seen.plot(), seen.plot_lens(upto=seen.tokens.index("<"))):
         assert not any(text.startswith("<") for text in figure.layout.xaxis.ticktext)
         assert "&lt;" in figure.layout.xaxis.ticktext
         assert "<script" not in figure.to_json()
@@ -109,7 +109,17 @@ def test_a_lens_map_may_take_its_ground_from_the_followed_tokens(seen: Seen) -> 
     own, followed = seen.plot_lens(PLAIN), seen.plot_lens(EDITED, "probability")
     np.testing.assert_allclose(followed.data[0].z, seen.grid(EDITED, "probability"))
     assert own.data[1].text == seen.plot_lens(PLAIN, "probability").data[1].text
-    assert "refusal" in followed.layout.coloraxis.colorbar.title.text
+    assert "followed" in followed.layout.coloraxis.colorbar.title.text
+
+
+def test_a_map_of_words_ends_with_the_chosen_token(llama: Subject) -> None:
+    seen = look(llama, PROMPT, random_direction(llama), FOLLOWED, last=12)
+    assert seen.window(-1) == seen.window(11) == list(range(4, 12))
+    assert seen.window(9) == list(range(2, 10))
+    assert seen.window(3) == list(range(8))
+    figure = seen.plot_lens(PLAIN, "probability", upto=9)
+    np.testing.assert_allclose(figure.data[0].z, seen.grid(PLAIN, "probability")[:, 2:10])
+    assert len(figure.layout.xaxis.ticktext) == 8
 
 
 def test_the_baseline_stands_first_and_grey_beside_the_recipe(seen: Seen) -> None:

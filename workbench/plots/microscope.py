@@ -35,13 +35,23 @@ def coordinates_map(
     ]
     figure = token_grid(values, tokens, depths, [[marked_up(text) for text in line] for line in hovers])
     if len(tokens) <= _NUMBERED:
-        write_cells(figure, [[f"{value:.1f}" for value in line] for line in values], np.abs(values) > _DARK * most)
+        # Adding 0 makes a zero of -0.0.
+        words = [[f"{round(float(value), 1) + 0.0:.1f}" for value in line] for line in values]
+        write_cells(figure, words, np.abs(values) > _DARK * most)
     if own in depths:
         _outlined(figure, -0.5, len(tokens) - 0.5, depths.index(own) - 0.5, depths.index(own) + 0.5)
     if token is not None:
         _outlined(figure, token - 0.5, token + 0.5, -0.5, len(depths) - 0.5)
-    bar = {"title": {"text": title}}
-    return figure.update_layout(coloraxis={"colorscale": _SCALE, "cmin": -most, "cmax": most, "colorbar": bar})
+    axis = {"colorscale": _SCALE, "cmin": -most, "cmax": most, "colorbar": {"title": {"text": title}}}
+    return bar_above(figure.update_layout(coloraxis=axis))
+
+
+def bar_above(figure: go.Figure) -> go.Figure:
+    """The colour bar above the map, so that a narrow page has room for the cells."""
+    bar = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "xanchor": "left", "len": 0.6, "thickness": 12}
+    text = str(figure.layout.coloraxis.colorbar.title.text).replace("<br>", " ")
+    figure.update_layout(coloraxis_colorbar=bar | {"title": {"text": text, "side": "top"}})
+    return figure.update_layout(margin={"t": 72, "r": 16}, height=figure.layout.height + 48)
 
 
 def next_tokens_figure(texts: Sequence[str], bars: Mapping[str, Sequence[float]]) -> go.Figure:

@@ -39,7 +39,7 @@ def show() -> None:
         token = _token(seen)
         _coordinates(seen, token)
         _next(seen, token)
-        _lens(seen)
+        _lens(seen, token)
 
 
 def _found() -> Seen | None:
@@ -152,7 +152,7 @@ def _next(seen: Seen, token: int) -> None:
     shown(seen.plot_next(token), seen.next_table(token), "microscope-next", alt, command=_command(seen))
 
 
-def _lens(seen: Seen) -> None:
+def _lens(seen: Seen, token: int) -> None:
     st.subheader("What each layer would say", anchor=False)
     left, right = st.columns(2)
     with left:
@@ -164,10 +164,13 @@ def _lens(seen: Seen) -> None:
             st.segmented_control("Ground", list(_LENS), default=next(iter(_LENS)), required=True, key="seen-by", **KEPT)
         )
     view, by = view if view in seen.views else PLAIN, by if by in _LENS else next(iter(_LENS))
-    st.text(f"A logit lens: the stream read as if the model ended there. Followed tokens: {_quoted(seen)}.")
+    st.caption("A logit lens: the stream read as if the model ended there, up to the chosen token.")
+    st.text(f"Refusal tokens, or those that were named: {_quoted(seen)}.")
     alt = f"A map of tokens by depth with the likeliest next token in each cell; the ground is {by}."
     table = seen.to_pandas()
-    shown(seen.plot_lens(view, _LENS[by]), _only(table, view), "microscope-lens", alt, command=_command(seen))
+    shown(
+        seen.plot_lens(view, _LENS[by], upto=token), _only(table, view), "microscope-lens", alt, command=_command(seen)
+    )
 
 
 def _only(table: pd.DataFrame, view: str) -> pd.DataFrame:

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test check fast install clean
+.PHONY: demo app test check fast install clean
 .DEFAULT_GOAL := demo
 
 install: $(READY)
@@ -23,6 +23,10 @@ $(READY): pyproject.toml constraints.txt
 # Find the refusal direction of the embedded model, switch it off and on, and print one table.
 demo: $(READY)
 	$(BIN)/workbench demo
+
+# The dashboard on the embedded model, at http://127.0.0.1:8501.
+app: $(READY)
+	$(BIN)/workbench app
 
 # The tests that need no real model, two at a time, each on one core: their models are tiny, and threads only wait.
 fast: $(READY)

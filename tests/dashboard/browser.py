@@ -63,7 +63,7 @@ def _wait(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
 
 def chromium() -> str:
     """The system's browser."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     assert found, "There is no chromium; install the system's package."
     return found
 
@@ -94,7 +94,8 @@ class Visitor:
 
     def settle(self) -> None:
         """Wait until the script has run."""
-        expect(self.page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=SOON)
+        app = self.page.get_by_test_id("stApp")
+        expect(app).to_have_attribute("data-test-script-state", "notRunning", timeout=SOON)
 
     def say(self, text: str) -> None:
         """Send a message."""

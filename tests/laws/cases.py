@@ -126,3 +126,8 @@ def _bits(tensor: Tensor) -> Tensor:
 
 def tokens_of(replies: Sequence[object]) -> list[tuple[int, ...]]:
     return [reply.tokens for reply in replies]  # type: ignore[attr-defined]
+
+
+def hooks_left(subject: Subject) -> int:
+    """How many hooks the model still has."""
+    return sum(len(point.fwd_hooks) + len(point.bwd_hooks) for point in subject.bridge.hook_dict.values())

@@ -21,6 +21,7 @@ from probes.patching import (
 from probes.patching.activation_patching import ALL, STREAMS
 from probes.patching.running import Prepared
 from probes.patching.shares import shares
+from tests.laws.cases import hooks_left
 from tests.probes.patched import HARMFUL, HARMLESS, LONGER, OTHER, REFUSAL, WRITER, with_a_writer
 from workbench.errors import ModelError, PromptError, UsageError
 from workbench.models import Site, Subject
@@ -33,10 +34,6 @@ ODDS = RefusalLogOdds((REFUSAL,))
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     return with_a_writer(tmp_path_factory.mktemp("planted") / "llama")
-
-
-def hooks_left(subject: Subject) -> int:
-    return sum(len(point.fwd_hooks) + len(point.bwd_hooks) for point in subject.bridge.hook_dict.values())
 
 
 @pytest.mark.parametrize("into", ["harmful", "harmless"])

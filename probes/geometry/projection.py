@@ -66,12 +66,19 @@ class Projection:
         """The planes with a slider over layers; the pointer shows a point's prompt."""
         from workbench.plots.geometry import planes_figure
 
-        told = [f"trustworthiness {faith:.2f}" for faith in self.faith]
-        if self.held is not None:
-            told = [f"{100 * share:.0f} % of the variance, {said}" for share, said in zip(self.held, told, strict=True)]
         layers = [site.layer for site in self.sites]
-        titles = [f"{self.method}, layer {layer}: {said}" for layer, said in zip(layers, told, strict=True)]
-        return planes_figure(self.points, titles, layers, self.positive, self.texts)
+        return planes_figure(
+            self.points, layers, self.positive, self.texts, method=self.method, faith=self.faith, held=self.held
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """The same as plain values; points have five digits, more than a picture shows."""
+        rounded = [[[float(f"{at:.5g}") for at in point] for point in plane] for plane in self.points.tolist()]
+        return {
+            "method": self.method, "layers": [site.layer for site in self.sites], "points": rounded,
+            "faith": list(self.faith), "held": None if self.held is None else list(self.held),
+            "positive": self.positive.tolist(), "texts": list(self.texts),
+        }  # fmt: skip
 
 
 def project(

@@ -85,7 +85,7 @@ class Vocabulary:
             for token, value in named:
                 yield {
                     "matrix": matrix, "end": end, "token": token, "cosine": value, "random": control.value,
-                    "random_low": control.low, "random_high": control.high, "n": self.size,
+                    "random_low": control.low, "random_high": control.high, "random_n": control.n, "n": self.size,
                 }  # fmt: skip
 
 

@@ -52,6 +52,7 @@ def command(
         if out is not None:
             texts = tuple(prompt.text for side in (pairs.positive, pairs.negative) for prompt in side)
             shown = projection_of(acts, positive, texts, position=position, method=flat)
+            results["planes"] = shown.plain()
             figures: dict[str, Any] = {"geometry": found, "planes": shown} | ({"tokens": tokens} if tokens else {})
             results["files"] = kept(out, "geometry", results, {name: each.plot() for name, each in figures.items()})
     show(results, json, *geometry_tables(results), *told_of(results.get("files")))

@@ -15,6 +15,7 @@ _COLUMNS = 2
 _WRAP = 60  # characters of a prompt in a line of the hover text
 _MOST = 240
 _TOKEN = 18  # characters of a token
+_PACE = 150  # milliseconds of a layer, where the slider moves by itself
 
 
 def geometry_figure(
@@ -88,41 +89,77 @@ def tokens_figure(named: Mapping[str, Sequence[tuple[str, float]]], random: Mapp
 
 def planes_figure(
     points: Float64[np.ndarray, "layer example 2"],
-    titles: Sequence[str],
     layers: Sequence[int],
     positive: Bool[np.ndarray, " example"],
     texts: Sequence[str],
+    *,
+    method: str,
+    faith: Sequence[float],
+    held: Sequence[float] | None = None,
+    sides: tuple[str, str] = ("positive", "negative"),
+    opens: int | None = None,
 ) -> go.Figure:
-    """A frame for each layer, each at a scale of its own, for the stream grows from layer to layer."""
-    hover = [_wrapped(text) for text in texts]
+    """A frame for each layer, each at a scale of its own, for the stream grows from layer to layer.
+
+    `held` is the share of the variance in each plane, which its axes divide; `opens` is the layer that is shown first.
+    A point's `customdata` is the number of its prompt.
+    """
     frames = []
     for number, layer in enumerate(layers):
-        reach = 1.08 * float(np.abs(points[number]).max())
-        layout = {
-            "title": {"text": titles[number], "y": 0.97},
-            "xaxis": {"range": [-reach, reach]}, "yaxis": {"range": [-reach, reach]},
-        }  # fmt: skip
-        frames.append(go.Frame(name=str(layer), data=_traces(points[number], positive, hover), layout=layout))
-    figure = go.Figure(data=frames[0].data, frames=frames)
-    styled(figure, "aligned axis 1", "aligned axis 2")
-    figure.update_layout(frames[0].layout)
+        share = None if held is None else held[number]
+        title = f"{method}, layer {layer}: trustworthiness {faith[number]:.2f}"
+        moved = [{"type": "scatter", "x": x, "y": y} for x, y in _places(points[number], positive)]  # and nothing else
+        frames.append(go.Frame(name=str(layer), data=moved, layout=_framed(points[number], title, share)))
+    first = list(layers).index(opens) if opens is not None and opens in layers else 0
+    figure = go.Figure(data=_traces(points[first], positive, [_wrapped(text) for text in texts], sides), frames=frames)
+    styled(figure, "", "")
+    figure.update_layout(frames[first].layout)
+    # Margins that grow by themselves would lay the figure out twice at every step of the slider.
+    margin = {"t": 96, "b": 148, "l": 72, "r": 24, "autoexpand": False}
+    return figure.update_layout(height=700, margin=margin, **_moving(layers, first))
+
+
+def _framed(plane: Float64[np.ndarray, "example 2"], title: str, held: float | None) -> dict[str, object]:
+    """The layout of one layer: its title, what its axes hold, and their ends."""
+    reach = 1.08 * float(np.abs(plane).max())
+    parts = plane.var(axis=0) / plane.var(axis=0).sum()
+    said = ["" if held is None else f", {100 * held * part:.0f} % of the variance" for part in parts]
+    x, y = ({"range": [-reach, reach], "title": {"text": f"aligned axis {k + 1}{said[k]}"}} for k in range(2))
+    return {"title": {"text": title, "y": 0.97}, "xaxis": x, "yaxis": y}
+
+
+def _moving(layers: Sequence[int], first: int) -> dict[str, object]:
+    """A slider through the layers, and buttons that move it: the browser does both by itself."""
     still = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
     steps = [{"label": str(layer), "method": "animate", "args": [[str(layer)], still]} for layer in layers]
-    figure.update_layout(
-        height=640, margin={"t": 96}, sliders=[{"currentvalue": {"prefix": "layer "}, "pad": {"t": 48}, "steps": steps}]
-    )
-    return figure
+    going = still | {"fromcurrent": True, "frame": {"duration": _PACE, "redraw": True}}
+    buttons = [
+        {"label": "Play", "method": "animate", "args": [None, going]},
+        {"label": "Pause", "method": "animate", "args": [[None], still]},
+    ]
+    place = {"x": 1, "y": 1, "xanchor": "right", "yanchor": "bottom", "pad": {"b": 4}}
+    return {
+        "sliders": [{"active": first, "currentvalue": {"prefix": "layer "}, "steps": steps, "pad": {"t": 56}}],
+        "updatemenus": [{"type": "buttons", "direction": "left", "showactive": False, "buttons": buttons} | place],
+    }  # fmt: skip
 
 
-def _traces(plane: np.ndarray, positive: np.ndarray, hover: Sequence[str]) -> list[go.Scatter]:
-    sides = (("positive", positive, COLOURS[1], "circle"), ("negative", ~positive, COLOURS[0], "diamond"))
+def _places(plane: np.ndarray, positive: np.ndarray) -> list[tuple[list[float], list[float]]]:
+    """Where the points of either side lie."""
+    return [(plane[rows, 0].tolist(), plane[rows, 1].tolist()) for rows in (positive, ~positive)]
+
+
+def _traces(plane: np.ndarray, positive: np.ndarray, hover: Sequence[str], names: tuple[str, str]) -> list[go.Scatter]:
+    edge = {"color": MUTED, "width": 0.5}
+    looks = ((names[0], COLOURS[1], "circle"), (names[1], COLOURS[0], "diamond"))
+    numbers = [np.flatnonzero(rows).tolist() for rows in (positive, ~positive)]
     return [
         go.Scatter(
-            name=f"{name} (n={int(rows.sum())})", x=plane[rows, 0].tolist(), y=plane[rows, 1].tolist(), mode="markers",
-            marker={"color": colour, "symbol": symbol, "size": 7, "opacity": 0.75},
-            text=[hover[row] for row in np.flatnonzero(rows).tolist()], hoverinfo="text",
+            name=f"{name} (n={len(rows)})", x=x, y=y, mode="markers", hoverinfo="text", customdata=rows,
+            marker={"color": colour, "symbol": symbol, "size": 8, "opacity": 0.85, "line": edge},
+            text=[hover[row] for row in rows],
         )
-        for name, rows, colour, symbol in sides
+        for (name, colour, symbol), rows, (x, y) in zip(looks, numbers, _places(plane, positive), strict=True)
     ]  # fmt: skip
 
 

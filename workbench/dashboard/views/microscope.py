@@ -11,6 +11,7 @@ import streamlit as st
 
 from probes.microscope.seen import EDITED, PLAIN, Seen
 from workbench.dashboard import shelf
+from workbench.dashboard.parts.again import named
 from workbench.dashboard.parts.conversation import Conversation
 from workbench.dashboard.parts.engine import engine
 from workbench.dashboard.parts.looked import MOST_CHARACTERS, Wish, work
@@ -129,8 +130,7 @@ def _token(seen: Seen) -> int:
 def _coordinates(seen: Seen, token: int) -> None:
     st.subheader("Where it stands along the direction", anchor=False)
     views = list(seen.views) + ["change"] * (EDITED in seen.views)
-    view = str(st.segmented_control("Shown", views, default=PLAIN, required=True, key="seen-view", **KEPT))
-    view = view if view in views else PLAIN
+    view = _one_of("Shown", views, "seen-view")
     under = f" The recipe is {seen.recipe}." if seen.recipe else ""
     st.text(f"{seen.direction}.{under}")
     st.caption(
@@ -154,23 +154,18 @@ def _next(seen: Seen, token: int) -> None:
 
 def _lens(seen: Seen, token: int) -> None:
     st.subheader("What each layer would say", anchor=False)
-    left, right = st.columns(2)
-    with left:
-        view = str(
-            st.segmented_control("Read", list(seen.views), default=PLAIN, required=True, key="seen-lens", **KEPT)
-        )
-    with right:
-        by = str(
-            st.segmented_control("Ground", list(_LENS), default=next(iter(_LENS)), required=True, key="seen-by", **KEPT)
-        )
-    view, by = view if view in seen.views else PLAIN, by if by in _LENS else next(iter(_LENS))
+    view, by = _one_of("Read", list(seen.views), "seen-lens"), _one_of("Ground", list(_LENS), "seen-by")
     st.caption("A logit lens: the stream read as if the model ended there, up to the chosen token.")
     st.text(f"Refusal tokens, or those that were named: {_quoted(seen)}.")
     alt = f"A map of tokens by depth with the likeliest next token in each cell; the ground is {by}."
-    table = seen.to_pandas()
-    shown(
-        seen.plot_lens(view, _LENS[by], upto=token), _only(table, view), "microscope-lens", alt, command=_command(seen)
-    )
+    figure, table = seen.plot_lens(view, _LENS[by], upto=token), _only(seen.to_pandas(), view)
+    shown(figure, table, "microscope-lens", alt, command=_command(seen))
+
+
+def _one_of(label: str, options: list[str], key: str) -> str:
+    """What is chosen; the first where the page's address asks for what is not there."""
+    chosen = st.segmented_control(label, options, default=options[0], required=True, key=key, **KEPT)
+    return chosen if chosen in options else options[0]
 
 
 def _only(table: pd.DataFrame, view: str) -> pd.DataFrame:
@@ -186,7 +181,8 @@ def _command(seen: Seen) -> str:
     """The lens of it on the command line."""
     from shlex import quote
 
-    recipe = f" --direction refusal.safetensors --recipe {quote(seen.recipe)}" if seen.recipe else ""
+    directions = "".join(f" --direction {name}={quote(str(shelf.path_of(name)))}" for name in named(seen.recipe))
+    recipe = f"{directions} --recipe {quote(seen.recipe)}" if seen.recipe else ""
     return f"workbench lens {seen.model['name']} --prompt {quote(seen.text)} --last {len(seen.tokens)}{recipe}"
 
 

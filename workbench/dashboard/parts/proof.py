@@ -1,6 +1,6 @@
 """A proof on the open model: what is switched off changes no bit, and nothing is left behind.
 
-1. Logits of one prompt, with nothing done to the model.
+1. Logits of the token after one prompt, with nothing done to the model.
 2. The same with the direction ablated at strength 0, and at strength 1.
 3. The same again, after both.
 """
@@ -26,10 +26,10 @@ def prove(subject: "Subject", job: "Job") -> dict[str, Any]:
     ablated = f"ablate({name}) @ all" if name else ""
     written = {"strength 0": f"0 * {ablated}", "strength 1": ablated, "afterwards": ""} if name else {"afterwards": ""}
     (_, batch), *_ = subject.batches(token_rows(subject, [Prompt(text=PROMPT)]), 1)
-    before = subject.logits(batch)
+    before = subject.logits(batch, last=1)
     found = {}
     for step, text in track(written.items(), "Comparing logits"):
         with steered(subject, shelf.read(text) if text else Recipe()):
-            apart = (subject.logits(batch) - before).float()
+            apart = (subject.logits(batch, last=1) - before).float()
         found[step] = {"changed": int((apart != 0).sum()), "most": float(apart.abs().max())}
     return {"direction": name, "logits": before.numel(), "steps": found}

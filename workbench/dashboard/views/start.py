@@ -22,6 +22,7 @@ from workbench.dashboard.parts.scores import (
     refusals,
     scores_table,
 )
+from workbench.dashboard.parts.told import side_by_side
 from workbench.dashboard.parts.work import job_of
 from workbench.dashboard.sources import shipped
 from workbench.errors import WorkbenchError
@@ -45,8 +46,6 @@ _CONDITIONS = {
     "random added": "control: a random one is added",
 }
 _CARD = 310  # pixels: three abreast on a wide screen, below each other on a narrow one
-_TOLD = ("baseline", "ablated", "added")  # side by side; the controls are below them
-_LEFT_OUT = "Left out: it does what was asked. No such reply is part of this workbench."
 _PLACES = (
     ("chat", "Chat lab", "forum", "Talk with the model, and switch while it talks."),
     ("atlas", "Direction atlas", "map", "Every candidate that a search looked at."),
@@ -72,7 +71,7 @@ def show() -> None:
     st.subheader("The problem", anchor=False)
     st.markdown(_PROBLEM)
     _seen(told["source"], scores, differences)
-    _changed(told)
+    side_by_side(told)
     _proved(told, scores, differences)
     _onwards()
 
@@ -130,40 +129,6 @@ folder = demonstrate(wb.open_model("qwen2.5-coder-0.5b-instruct"))
 print(folder.results()["evaluation"]["scores"])"""
 
 
-def _changed(told: Mapping[str, Any]) -> None:
-    st.subheader("What you change", anchor=False)
-    st.markdown(
-        f"The same prompts, the first {told['source']['tokens']} tokens of the replies. In the chat lab the switch "
-        "acts in the middle of a reply, from the next token on."
-    )
-    for number, each in enumerate(told["told"]):
-        with st.container(border=True):
-            st.caption(f"A {each['asked']} prompt")
-            st.text(each["prompt"])
-            for name, part in zip(_TOLD, st.columns(len(_TOLD)), strict=True):
-                with part:
-                    _reply(name, each["said"][name])
-            with st.expander("The controls", key=f"controls{number}"):
-                others = [name for name in each["said"] if name not in _TOLD]
-                for name, part in zip(others, st.columns(len(others)), strict=True):
-                    with part:
-                        _reply(name, each["said"][name])
-    left = ", ".join(f"{name} {count}" for name, count in told["left_out"].items())
-    st.caption(
-        f"Chosen as the first prompts that each edit turned. Of the {told['source']['n']} replies to harmful prompts, "
-        f"those that are no refusals are in no file of the workbench: {left}."
-    )
-    link("chat", "Try it: talk with the model, with the direction on a switch", "forum")
-
-
-def _reply(name: str, said: Mapping[str, Any]) -> None:
-    st.markdown(f"**{name}**: {said['outcome']}")
-    if said["reply"] is None:
-        st.caption(f":material/visibility_off: {_LEFT_OUT}")
-    else:
-        st.text(said["reply"])
-
-
 def _proved(told: Mapping[str, Any], scores: Scores, differences: Differences) -> None:
     st.subheader("What is proved, and what is not", anchor=False)
     left, right = st.columns(2)
@@ -199,7 +164,7 @@ def _live() -> None:
         st.markdown(
             f":material/{'equal' if none else 'change_history'}: **{step}**: "
             + ("no logit changed" if none else f"{said['changed']:,} logits changed, by {said['most']:.2f} at most")
-            + f", of {found['logits']:,}"
+            + f", of {found['logits']:,} for the next token"
         )
     if not found["direction"]:
         st.caption("There is no direction for this model yet; the page Build makes one.")
@@ -254,8 +219,8 @@ def _search(find: Mapping[str, Any], source: Mapping[str, Any]) -> None:
 
 def _onwards() -> None:
     st.subheader("Go on", anchor=False)
-    for row in (_PLACES[:3], _PLACES[3:]):
-        for (name, label, icon, says), part in zip(row, st.columns(3), strict=True):
-            with part, st.container(border=True, height="stretch"):
+    with st.container(horizontal=True):
+        for name, label, icon, says in _PLACES:
+            with st.container(border=True, width=_CARD):
                 link(name, label, icon)
                 st.caption(says)

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
-from sklearn.feature_extraction.text import CountVectorizer
 
 from workbench.prompts.prompt import Prompts
 
@@ -64,6 +63,9 @@ def near_duplicate_groups(rows: Sequence[Sequence[str]]) -> np.ndarray:
 
 def _near(texts: Sequence[str]) -> csr_matrix:
     """Which texts are nearly equal, some rows at a time: all pairs of a large set at once would fill the memory."""
+    # Here, for it takes a second to import, and who only reads or writes prompts does not need it.
+    from sklearn.feature_extraction.text import CountVectorizer
+
     count = CountVectorizer(binary=True, token_pattern=r"(?u)\b\w+\b")
     if not any(map(count.build_analyzer(), texts)):
         return csr_matrix((len(texts), len(texts)), dtype=bool)  # signs alone: nothing to compare by

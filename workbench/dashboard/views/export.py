@@ -85,7 +85,7 @@ def _recipe() -> str:
     with left:
         name = st.selectbox("Direction", list(known), key="direction", **KEPT)
     with middle:
-        what = st.segmented_control("What is done", [_ABLATE, _ADD], default=_ABLATE, required=True, key="do", **KEPT)
+        what = st.selectbox("What is done", [_ABLATE, _ADD], key="do", **KEPT)
     with right:
         strength = st.slider("Strength", -2.0, 2.0, 1.0, 0.05, key="strength", **KEPT)
     made = ""

@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.conftest import random_direction
-from tests.dashboard.conftest import Opens
+from tests.dashboard.conftest import Opens, view
 from workbench.dashboard import shelf
 from workbench.dashboard.parts.searched import alone, read_search
 from workbench.dashboard.parts.vectors import cosines, random_reach, vectors
@@ -159,3 +159,12 @@ def test_cosines_are_those_of_the_directions(long_llama: Subject, shelved: Path,
     figure = cosines_figure(["<b>one</b>", "two"], found, random_reach(long_llama.d_model))
     assert figure.data[0].zmin == -1
     assert "‹b›one" in figure.layout.xaxis.ticktext[0]
+
+
+def test_the_candidate_is_in_the_url(opens: Opens) -> None:
+    page = _at(opens("atlas"), "position -2, layer 6")
+    assert page.query_params["candidate"] == "position -2, layer 6"
+    for linked, found in (("position -2, layer 6",) * 2, ("position -2, layer 600", "position -1, layer 18")):
+        other = AppTest.from_function(view, args=("atlas",), default_timeout=30)
+        other.query_params["candidate"] = linked
+        assert other.run().selectbox(key="candidate").value == found

@@ -148,7 +148,7 @@ def _legend(figure: go.Figure, marked: Marked) -> None:
 def _colours(figure: go.Figure, scale: Scale, values: Sequence[float], column: int) -> None:
     low, high = figure.get_subplot(1, column).xaxis.domain
     bar: dict[str, Any] = {
-        "orientation": "h", "thickness": 10, "x": (low + high) / 2, "len": high - low, "xanchor": "center",
+        "orientation": "h", "thickness": 10, "x": (low + high) / 2, "len": 0.86 * (high - low), "xanchor": "center",
         "xpad": 0, "y": 0, "yref": "container", "yanchor": "bottom", "tickangle": 0, "tickfont": {"size": 11},
     }  # fmt: skip
     shades = [_shade(value, scale) for value in values]

@@ -58,11 +58,18 @@ def show() -> None:
 
 
 def _choice(search: Search) -> Candidate:
-    """The candidate that is looked at: a list, for the keyboard and the URL; a click on the map sets it too."""
+    """The candidate that is looked at: a list, for the keyboard; a click on the map sets it too.
+
+    Its place in the URL is kept by hand, for what a click sets is not carried there.
+    """
     named = {candidate.name: candidate for candidate in search.candidates.values()}
     names = sorted(named, key=lambda name: (named[name].place != search.chosen, named[name].place[1], name))
-    chosen = st.selectbox("Candidate", names, key="candidate", help="Or click on one in the map.", **KEPT)
-    return named.get(chosen or "", search.candidates[search.chosen])
+    known = st.session_state.get("candidate", st.query_params.get("candidate"))
+    st.session_state["candidate"] = known if known in named else names[0]
+    told = "Or click on one in the map."
+    chosen = str(st.selectbox("Candidate", names, key="candidate", help=told, persist_state="session"))
+    st.query_params["candidate"] = chosen
+    return named[chosen]
 
 
 def _map(search: Search, picked: Candidate) -> None:

@@ -11,7 +11,7 @@ import streamlit as st
 from workbench.dashboard.parts.going import link
 
 _TOLD = ("baseline", "ablated", "added")  # side by side; the controls are below them
-_LEFT_OUT = "Left out: it does what was asked. No such reply is part of this workbench."
+_LEFT_OUT = "Left out: this is no refusal. No such reply to a harmful prompt is part of this workbench."
 
 
 def side_by_side(told: Mapping[str, Any]) -> None:

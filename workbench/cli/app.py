@@ -2,7 +2,7 @@
 
 import importlib.util
 import ipaddress
-import subprocess
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -27,11 +27,7 @@ def command(
     typer.echo(f"The dashboard opens at http://{shown}:{port} (Ctrl-C ends it).", err=True)
     flags = [f"--server.address={address}", f"--server.port={port}", f"--browser.serverAddress={address}"]
     script = [sys.executable, "-m", "streamlit", "run", str(entry()), *flags, *(["--", model] if model else [])]
-    try:
-        status = subprocess.run(script, check=False).returncode
-    except KeyboardInterrupt:
-        status = 0
-    raise typer.Exit(0 if status in (0, -2) else 1)
+    os.execv(sys.executable, script)  # one process: what ends it ends the server
 
 
 def entry() -> Path:

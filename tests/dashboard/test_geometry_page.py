@@ -115,3 +115,14 @@ def test_only_built_in_prompts_ship(tmp_path: Any, shipped: dict[str, Any]) -> N
     (tmp_path / "geometry.json").write_text(json.dumps(foreign))
     with pytest.raises(RunError, match="not built in"):
         distil(tmp_path)
+
+
+def test_a_layer_that_the_next_model_does_not_have_is_let_go(opens: Opens) -> None:
+    page = opens("geometry")
+    page.select_slider(key="geometry-layer").set_value(9).run()
+    page.number_input(key="geometry-n").set_value(8).run()
+    page.button(key="start-geometry").click().run()
+    assert page.session_state["job-geometry"].wait(60.0)
+    page.run()
+    assert not page.exception, page.exception
+    assert page.select_slider(key="geometry-layer").value in (0, 1, 2)

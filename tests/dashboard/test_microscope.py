@@ -135,3 +135,16 @@ def test_what_is_missing_or_damaged_is_a_sentence(opens: Opens, monkeypatch: pyt
         page = opens("microscope")
         assert not page.exception
         assert said in page.info[0].value
+
+
+def test_a_token_that_the_next_text_does_not_have_is_let_go(opens: Opens) -> None:
+    page = opens("microscope")
+    page.select_slider(key="seen-token").set_value(12).run()
+    page.text_area(key="seen-text").set_value("Tell me.").run()
+    page.text_input(key="seen-follow").set_value("I").run()
+    page.number_input(key="seen-last").set_value(4).run()
+    page.button(key="start-microscope").click().run()
+    assert page.session_state["job-microscope"].wait(30.0)
+    page.run()
+    assert not page.exception, page.exception
+    assert page.select_slider(key="seen-token").value == 3

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from probes.microscope.seen import EDITED, PLAIN, Seen
+from probes.microscope.seen import EDITED, Seen
 from workbench.dashboard import shelf
 from workbench.dashboard.parts.again import named
 from workbench.dashboard.parts.conversation import Conversation
@@ -133,10 +133,7 @@ def _coordinates(seen: Seen, token: int) -> None:
     view = _one_of("Shown", views, "seen-view")
     under = f" The recipe is {seen.recipe}." if seen.recipe else ""
     st.text(f"{seen.direction}.{under}")
-    st.caption(
-        "0 is the harmless mean and 1 the harmful one at the outlined layer, where the direction was found; at other "
-        "layers it is the same projection in the same unit, and 0 is no class's mean."
-    )
+    st.caption("Under the recipe, less the model as it is." if view == "change" else _UNIT)
     alt = (
         f"A map of {len(seen.tokens)} tokens by {len(seen.depths)} depths, {view}: the coordinate along the direction, "
         "blue below 0, white at 0, orange above."
@@ -201,4 +198,8 @@ def _python(seen: Seen) -> str:
 
 _EXAMPLE = "A message to the model"
 _RECIPE = "In its written form, such as ablate(refusal) @ all. Names are those of directions at hand. Empty: none."
+_UNIT = (
+    "0 is the mean of the negative (harmless) class and 1 that of the positive (harmful) one at the outlined layer, "
+    "where the direction was found; elsewhere it is the same projection in the same unit, and 0 is no class's mean."
+)
 _TOKEN = "The outlined column; what comes after it stands below the map."

@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from workbench.dashboard import shelf
 from workbench.dashboard.engine import Job
 from workbench.dashboard.parts import pairs as parts
 from workbench.dashboard.parts.pairs import ENOUGH, EXAMPLE, UPLOADED, Plan
+from workbench.dashboard.parts.repeating import found_again
+from workbench.dashboard.parts.searched import read_search
+from workbench.dashboard.sources import SHIPPED, Source
 from workbench.dashboard.views import build
 from workbench.models import Subject
 from workbench.runs import list_runs
@@ -198,3 +202,15 @@ def test_the_plan_is_of_the_models_own_depth() -> None:
     assert Plan(layer=95).layer_of(3) == 2
     assert ENOUGH == 2 * LEAST
     assert {len(text.splitlines()) for text in parts.EXAMPLE.values()} == {12}
+
+
+def test_the_command_and_the_python_ask_for_the_same_search() -> None:
+    search = read_search(Source(SHIPPED))
+    command, python = found_again(search, ships=True)
+    assert "--harmful harmful:train --harmless harmless:train" in command
+    other = {"layers": [4, 5, 6], "refusal_starts": ["Oh no"], "filtered": False}
+    asked = replace(search, settings={**search.settings, **other})
+    command, python = found_again(asked, ships=False)
+    assert command.endswith("--layers 4-6 \\\n  --refusal-token 'Oh no' \\\n  --no-filter")
+    assert "wb.load_prompts('shows.txt')" in python
+    compile(python, "python", "exec")

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from workbench.dashboard import shelf
 from workbench.dashboard.parts.present import shown
+from workbench.dashboard.parts.repeating import extracted_again, found_again
 from workbench.dashboard.parts.searched import SCORES, Search, read_search
 from workbench.dashboard.sources import SHIPPED, Source, shipped, sources
 from workbench.errors import RunError
@@ -164,7 +165,8 @@ def _searched(known: Known, search: Search) -> None:
         f"{len(kept)} measured candidates: bypass against KL with 95 % intervals of the front, the chosen one marked "
         f"({chosen.name}), and the limit of KL."
     )
-    shown(figure, pd.DataFrame(rows), "search", alt, command=_again(known, search))
+    command, python = found_again(search, ships=known.source.folder is None)
+    shown(figure, pd.DataFrame(rows), "search", alt, command=command, python=python)
 
 
 def _counted(scores: Sequence[Score]) -> str:
@@ -188,7 +190,8 @@ def _extracted(known: Known) -> None:
     from workbench.plots.style import COLOURS
 
     assert known.source.folder is not None
-    results = RunFolder.open(known.source.folder).results()
+    run = RunFolder.open(known.source.folder)
+    results = run.results()
     try:
         given = [(layer, _score(each)) for layer, each in enumerate(results["separation"])]
         layer, n = results["layer"], results["n"]
@@ -198,7 +201,10 @@ def _extracted(known: Known) -> None:
     figure = curves_figure(
         {"pairs left out": points}, "layer (block input)", "in the right order, %", percent=True, limit=50.0
     )  # fmt: skip
-    figure.add_vline(x=layer, line={"dash": "dash", "color": COLOURS[2]}, annotation_text=f"taken at {layer}")
+    figure.add_vline(
+        x=layer, line={"dash": "dash", "color": COLOURS[2]}, annotation_text=f"taken at {layer}",
+        annotation_position="bottom right",
+    )  # fmt: skip
     st.caption(
         f"Too few prompts for a search ({n[0]} and {n[1]}), so that the layer was given, and what it does to the model "
         "was not measured. A pair is in the right order where the prompt that shows the behaviour lies further along "
@@ -206,17 +212,7 @@ def _extracted(known: Known) -> None:
     )
     rows = [{"layer": place} | _cells(score.model_dump()) for place, score in points]
     alt = f"Share of left-out pairs in the right order at each layer, 95 % interval, chance at 50 %, taken at {layer}."
-    shown(figure, pd.DataFrame(rows), "left-out", alt)
-
-
-def _again(known: Known, search: Search) -> str:
-    how, layers = search.settings, search.settings.get("layers")
-    parts = [f"workbench find {search.model['name']}", "--harmful shows.txt --harmless does-not.txt"]
-    parts.append(f"--n-train {how['n_train']} --n-val {how['n_val']} --method {how['method']}")
-    if layers:
-        parts.append(f"--layers {layers[0]}-{layers[-1]}")
-    parts += [f"--refusal-token {start}" for start in how["refusal_starts"] or ()]
-    return " \\\n  ".join(parts + ([] if how["filtered"] else ["--no-filter"]))
+    shown(figure, pd.DataFrame(rows), "left-out", alt, python=extracted_again(run.manifest))
 
 
 def _ends(score: Score) -> tuple[tuple[str, Any], ...]:

@@ -1,6 +1,7 @@
 """The page of the geometry: what ships, what is measured on a tiny model, and what a lasso lists."""
 
 import json
+from html import escape
 from itertools import pairwise
 from typing import Any
 
@@ -71,6 +72,7 @@ def test_what_is_drawn_around_is_listed_by_its_number(shipped: dict[str, Any]) -
     figure = planes(shipped["planes"], opens=0)
     harmless = figure.data[1].customdata[4]
     assert not shipped["planes"]["positive"][harmless]
+    assert figure.data[1].text[4].replace("<br>", " ") == escape(shipped["planes"]["texts"][harmless])
     picked = {"selection": {"points": [{"customdata": harmless}, {"customdata": [2]}, {"x": 0.0}]}}
     assert _numbers(picked) == [2, harmless]
     assert _numbers(None) == []

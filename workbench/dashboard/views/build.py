@@ -125,7 +125,7 @@ def _quality(how: str, pairs: "ContrastPairs | None", plan: Plan) -> None:
     if not names:
         st.info("There is no direction for this model yet.")
         return
-    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
     with left:
         name = st.selectbox("Direction", names, key=_CHOSEN, **KEPT) or names[0]
     with right:

@@ -22,7 +22,7 @@ KIND = "export"
 CERTIFICATE = "certificate.json"
 LARGEST_MB = 50  # of a folder that is downloaded
 Allowed = Literal["max_difference", "mean_difference", "mean_kl", "equal_argmax", "same_token"]
-_AGAINST = {"export": "the export", "rounded": "the live edit, rounded once more", "unedited": "the unedited model"}
+_AGAINST = {"export": "the export", "rounded": "rounded once more", "unedited": "unedited model"}
 
 
 class Distances(BaseModel):
@@ -153,7 +153,7 @@ def show_certificate(found: Held, command: str, python: str) -> None:
     distances = {title: _distances(getattr(found, key)) for key, title in _AGAINST.items()}
     allowed = {MEASURES[name].title: MEASURES[name].distance(limit) for name, limit in found.tolerance.items()}
     where = f"{found.export.positions} positions of {found.prompts.n} prompts"
-    figure = certificate_figure(distances, titles, allowed, f"distance from the live edit, {where}")
+    figure = certificate_figure(distances, titles, allowed, f"distance from the live edit<br>({where})")
     alt = (
         f"Distances from the live edit at {where}: of the export, of the edit rounded once more, of the unedited "
         "model; "

@@ -42,7 +42,7 @@ _EDITS = {
     "preserve-columns": "orthogonalise, keeping the columns' lengths",
     "preserve-rows": "orthogonalise, keeping the rows' lengths",
 }
-_ABLATE, _ADD = "Take it away everywhere", "Add it where it was found"
+_ABLATE, _ADD = "Ablate everywhere", "Add where found"
 _CHOSEN = "certificate"
 
 
@@ -81,7 +81,7 @@ def _recipe() -> str:
     """The recipe in its written form."""
     subject = engine().subject
     known = shelf.places(None if subject is None else subject.digest)
-    left, middle, right = st.columns(3)
+    left, middle, right = st.columns([3, 4, 3])
     with left:
         name = st.selectbox("Direction", list(known), key="direction", **KEPT)
     with middle:
@@ -119,7 +119,7 @@ def _certificate() -> None:
     if not names:
         st.info("Nothing has been exported yet.")
         return
-    name = st.selectbox("Of", names, key=_CHOSEN, **KEPT) or names[0]
+    name = st.selectbox("Which export", names, key=_CHOSEN, **KEPT) or names[0]
     try:
         found = certificate_of(name)
         show_certificate(found, *_again(name, found))

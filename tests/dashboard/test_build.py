@@ -15,10 +15,12 @@ from workbench.dashboard import shelf
 from workbench.dashboard.engine import Job
 from workbench.dashboard.parts import pairs as parts
 from workbench.dashboard.parts.pairs import ENOUGH, EXAMPLE, UPLOADED, Plan
-from workbench.dashboard.parts.repeating import found_again
+from workbench.dashboard.parts.quality import Known, card_of
+from workbench.dashboard.parts.repeating import carded_again, found_again
 from workbench.dashboard.parts.searched import read_search
 from workbench.dashboard.sources import SHIPPED, Source
 from workbench.dashboard.views import build
+from workbench.directions import Direction
 from workbench.models import Subject
 from workbench.runs import list_runs
 from workbench.search.finding import LEAST
@@ -214,3 +216,13 @@ def test_the_command_and_the_python_ask_for_the_same_search() -> None:
     assert command.endswith("--layers 4-6 \\\n  --refusal-token 'Oh no' \\\n  --no-filter")
     assert "wb.load_prompts('shows.txt')" in python
     compile(python, "python", "exec")
+
+
+def test_the_shipped_card_is_of_the_shipped_direction() -> None:
+    known = Known.of("refusal")
+    card = card_of(known)
+    assert card is not None
+    assert (known.source, card["n"]) == (Source(SHIPPED), [64, 64])
+    assert Direction.load(shelf.SHIPPED["refusal"]).digest == known.digest
+    assert card_of(replace(known, digest="another")) is None
+    compile(carded_again("model", None)[1], "python", "exec")

@@ -34,7 +34,8 @@ def certificate_figure(
         )  # fmt: skip
     exported = next(iter(distances.values()))
     figure.add_scatter(
-        x=[max(value, floor) for value in exported], y=names, mode="text", showlegend=False, hoverinfo="skip", cliponaxis=False,
+        x=[max(value, floor) for value in exported], y=names, mode="text", showlegend=False, hoverinfo="skip",
+        cliponaxis=False,
         text=[f"{value:.2g}<br> " for value in exported], textposition="top center", textfont={"color": COLOURS[0]},
     )  # fmt: skip
     figure.add_scatter(

@@ -74,7 +74,7 @@ def card_of(known: Known) -> dict[str, Any] | None:
     return held["card"] if known.digest and held.get("direction") == known.digest else None
 
 
-def show_card(card: Mapping[str, Any], command: str) -> None:
+def show_card(card: Mapping[str, Any], command: str, python: str) -> None:
     """How sure the direction is. RunError where the card is damaged."""
     from workbench.plots import identifiability_figure
 
@@ -96,7 +96,7 @@ def show_card(card: Mapping[str, Any], command: str) -> None:
         f"labels, cosines between {len(card['names'])} variants, and the refusal metric under each of them ablated, "
         "under no edit and under a random direction."
     )
-    shown(figure.update_layout(width=None), table, KIND, alt, command=command)
+    shown(figure.update_layout(width=None), table, KIND, alt, command=command, python=python)
 
 
 def _shipped_card() -> dict[str, Any]:
@@ -176,7 +176,7 @@ def _counted(scores: Sequence[Score]) -> str:
 
 
 def _figures_of(scores: Mapping[str, Score]) -> None:
-    units = {"bypass": "log-odds when ablated", "induce": "log-odds when added", "KL": "nats when ablated"}
+    units = {"bypass": "log-odds", "induce": "log-odds", "KL": "nats"}
     for name, column in zip(SCORES, st.columns(len(SCORES)), strict=True):
         if name in scores:
             score = scores[name]

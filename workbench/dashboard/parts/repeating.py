@@ -35,6 +35,18 @@ def extracted_again(manifest: RunManifest) -> str:
     return "\n".join(lines)
 
 
+def carded_again(model: str, run: str | None) -> tuple[str, str]:
+    """A card; `run` is the name of the direction's folder, none where it ships."""
+    sides, folder = (("harmful", "harmless"), "RUN") if run is None else (_FILES, run)
+    where = f"--direction {shlex.quote(folder)} --harmful {sides[0]} --harmless {sides[1]}"
+    lines = [
+        "from pathlib import Path", "", "from workbench.studies import record_card", *_opened(model, sides),
+        f"direction = wb.Direction.load(Path({folder!r}))",
+        'folder = record_card(subject, direction, {"these prompts": pairs})',
+    ]  # fmt: skip
+    return f"workbench card {shlex.quote(model)} {where}", "\n".join(lines)
+
+
 def _opened(model: str, sides: tuple[str, str]) -> list[str]:
     one, other = sides
     return [

@@ -16,6 +16,7 @@ from workbench.dashboard.parts.pairs import BUILT_IN, ENOUGH, Plan, pairs_given,
 from workbench.dashboard.parts.present import plain
 from workbench.dashboard.parts.quality import Known, card_of, show_card, show_quality
 from workbench.dashboard.parts.rack import KEPT
+from workbench.dashboard.parts.repeating import carded_again
 from workbench.dashboard.parts.uploads import DIRECTION_TYPES, LARGEST_MB, direction_of, require_small
 from workbench.dashboard.parts.work import job_of
 from workbench.errors import WorkbenchError
@@ -150,7 +151,7 @@ def _sureness(known: Known, work: Any, *, disabled: bool) -> None:
             "reads the prompts above, and needs some that the direction was not found with."
         )
         return
-    show_card(card, f"workbench card {engine().name} --direction RUN")
+    show_card(card, *carded_again(engine().name, None if known.source.folder is None else known.source.name))
 
 
 def _card(name: str, how: str, pairs: "ContrastPairs | None", plan: Plan) -> Any:

@@ -67,7 +67,8 @@ def _line(
 
 def tokens_figure(named: Mapping[str, Sequence[tuple[str, float]]], random: Mapping[str, Score]) -> go.Figure:
     """A panel for each list: the tokens' cosines; grey is what 95 % of random directions reach at most."""
-    figure = make_subplots(rows=-(-len(named) // _COLUMNS), cols=_COLUMNS, subplot_titles=list(named))
+    n_rows = -(-len(named) // _COLUMNS)
+    figure = make_subplots(rows=n_rows, cols=_COLUMNS, subplot_titles=list(named), horizontal_spacing=0.24)
     for number, (name, tokens) in enumerate(named.items()):
         row, column = (part + 1 for part in divmod(number, _COLUMNS))
         place, rows = {"row": row, "col": column}, list(range(len(tokens)))

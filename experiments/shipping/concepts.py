@@ -3,7 +3,8 @@
 python -m experiments.ship concepts FOLDER
 
 FOLDER holds `train`, a finished `workbench concepts train` run, and what three commands print with --json: of
-`concepts explain` explain.json, of `concepts steer` steer.json, of `concepts data` data.json.
+`concepts explain` explain.json, of `concepts steer` steer.json and, with another concept, control.json, of
+`concepts data` data.json, all of harmless prompts or of refused ones.
 """
 
 from pathlib import Path
@@ -22,12 +23,13 @@ def distil(source: Path) -> dict[str, Any]:
     run = RunFolder.open(source / "train")
     manifest, found = run.manifest, run.results()
     explanations = read_json(source / "explain.json")["explanations"]
-    informed, steered = read_json(source / "data.json"), read_json(source / "steer.json")
+    informed, steered, control = (read_json(source / f"{name}.json") for name in ("data", "steer", "control"))
     shown = {
         "bottleneck": {name: found[name] for name in _MEASURED},
         "explanations": [{name: each[name] for name in _KEPT} for each in explanations],
         "informed": informed | {"prompt": explanations[0]["prompt"]},
         "steered": steered,
+        "control": control,
     }
     return {
         "source": {

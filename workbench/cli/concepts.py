@@ -109,8 +109,9 @@ def steer(
         {"prompt": one.text, "plain": before.text, "steered": after.text}
         for one, before, after in zip(asked, *said, strict=True)
     ]
-    results = {"recipe": str(recipe), "replies": rows}
-    show(results, json, *[table(str(recipe), ("prompt", "plain", "steered"), [list(row.values()) for row in rows])])
+    written = recipe.written(lambda asset: str(getattr(asset, "name", asset.digest[:8])))
+    results = {"recipe": written, "replies": rows}
+    show(results, json, *[table(written, ("prompt", "plain", "steered"), [list(row.values()) for row in rows])])
 
 
 @app.command("data")

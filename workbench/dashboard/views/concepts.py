@@ -117,19 +117,21 @@ def _set(chosen: AtHand | None) -> None:
 
 
 def _said_before() -> None:
-    """What ships: a concept turned up, on prompts that it was not chosen by."""
-    found = shipped(KIND)["steered"]
-    st.caption("What an earlier run said, as the model is and under:")
-    st.code(found["recipe"], language=None, wrap_lines=True)
-    for row in found["replies"]:
+    """What ships: a concept turned up, another one turned up as much, and the model as it is."""
+    found = shipped(KIND)
+    turned, control = found["steered"], found["control"]
+    st.caption("An earlier run, with strengths tried by hand. A few replies, n=2: an example, and no effect.")
+    rows = []
+    for row, other in zip(turned["replies"], control["replies"], strict=True):
         st.text(row["prompt"])
-        for part, (name, said) in zip(
-            st.columns(2), (("baseline", row["plain"]), ("set", row["steered"])), strict=True
-        ):
+        said = {"baseline": row["plain"], turned["recipe"]: row["steered"], control["recipe"]: other["steered"]}
+        for part, (name, text) in zip(st.columns(3), said.items(), strict=True):
             with part, st.container(border=True):
-                st.markdown(f"**{name}**")
-                st.text(said)
-    st.dataframe(pd.DataFrame(found["replies"]), hide_index=True, key="steered-table")
+                st.code(name, language=None, wrap_lines=True)
+                st.text(text)
+        rows += [{"prompt": row["prompt"], "recipe": name, "reply": text} for name, text in said.items()]
+    with st.expander("The same as a table", icon=":material/table:"):
+        st.dataframe(pd.DataFrame(rows), hide_index=True, key="steered-table")
 
 
 def _informed(chosen: AtHand | None) -> None:

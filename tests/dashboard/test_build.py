@@ -22,8 +22,10 @@ from workbench.dashboard.sources import SHIPPED, Source
 from workbench.dashboard.views import build
 from workbench.directions import Direction
 from workbench.models import Subject
+from workbench.plots import identifiability_figure
 from workbench.runs import list_runs
 from workbench.search.finding import LEAST
+from workbench.statistics import Score
 
 TEXT = "text/plain"
 
@@ -226,3 +228,14 @@ def test_the_shipped_card_is_of_the_shipped_direction() -> None:
     assert Direction.load(shelf.SHIPPED["refusal"]).digest == known.digest
     assert card_of(replace(known, digest="another")) is None
     compile(carded_again("model", None)[1], "python", "exec")
+
+
+def test_the_cards_panels_are_stacked_with_the_same_data() -> None:
+    scores = [Score(name=name, value=0.5, low=0.1, high=0.9, n=8) for name in ("no edit", "one", "random")]
+    beside, stacked = (
+        identifiability_figure([(8, scores[0], scores[2])], [(8, 0.4)], ["one"], [[1.0]], scores, stacked=stacked)
+        for stacked in (False, True)
+    )
+    assert [trace.y for trace in stacked.data] == [trace.y for trace in beside.data]
+    assert (beside.layout.width, stacked.layout.width) == (1250, None)
+    assert stacked.layout.yaxis.domain[0] > stacked.layout.yaxis2.domain[1]

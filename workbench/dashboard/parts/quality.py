@@ -82,7 +82,7 @@ def show_card(card: Mapping[str, Any], command: str, python: str) -> None:
         curve = [(point["n"], _score(point["agreement"]), _score(point["shuffled"])) for point in card["curve"]]
         expected = [(point["n"], point["expected"]) for point in card["curve"] if point["expected"] is not None]
         effects = [Score.model_validate(each) for each in card["bypass"]]
-        figure = identifiability_figure(curve, expected, card["names"], card["cosines"], effects)
+        figure = identifiability_figure(curve, expected, card["names"], card["cosines"], effects, stacked=True)
         bootstrap, chance = (Score.model_validate(card[name]) for name in ("bootstrap", "shuffled"))
         table, n = _card_table(card, effects), card["n"]
     except (KeyError, TypeError, ValueError, IndexError, ValidationError) as error:
@@ -96,7 +96,7 @@ def show_card(card: Mapping[str, Any], command: str, python: str) -> None:
         f"labels, cosines between {len(card['names'])} variants, and the refusal metric under each of them ablated, "
         "under no edit and under a random direction."
     )
-    shown(figure.update_layout(width=None), table, KIND, alt, command=command, python=python)
+    shown(figure, table, KIND, alt, command=command, python=python)
 
 
 def _shipped_card() -> dict[str, Any]:

@@ -23,7 +23,7 @@ def identifiability_figure(
     *,
     stacked: bool = False,
 ) -> go.Figure:
-    """Three panels, side by side or, where the page may be narrow, `stacked`. `curve` holds n with the agreement of real
+    """Three panels, side by side or, where the page may be narrow, `stacked`. `curve` is n with the agreement of real
     and of shuffled labels, `effects` the refusal metric under no edit, under each variant ablated, and under a random
     control."""
     titles = ("Two draws of n prompts a side", "Cosine between variants", "Ablated, on the same prompts")

@@ -19,6 +19,7 @@ class Model:
     """What the engine opens here: it says who ran on it, and in which thread."""
 
     def __init__(self) -> None:
+        self.name = "tiny"
         self.ran: list[str] = []
         self.threads: set[int] = set()
 

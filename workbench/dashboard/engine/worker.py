@@ -24,7 +24,7 @@ class Engine:
     """Serves jobs with one model, which `opener` opens."""
 
     def __init__(self, name: str, opener: "Callable[[], Subject]") -> None:
-        self.name = name
+        self._name = name
         self._opener = opener
         self._queue: deque[Job] = deque()
         self._running: Job | None = None
@@ -37,6 +37,11 @@ class Engine:
     def subject(self) -> "Subject | None":
         """The model, once it is open. Only a job may run it; pages may ask it for its name and its size."""
         return self._subject
+
+    @property
+    def name(self) -> str:
+        """The model's name: what it was asked for by, until it is open."""
+        return self._name if self._subject is None else self._subject.name
 
     @property
     def dead(self) -> bool:
@@ -89,7 +94,7 @@ class Engine:
         return [*running, *self._queue]
 
     def _opens(self) -> Job:
-        return Job("", f"Opening {self.name}", None)
+        return Job("", f"Opening {self._name}", None)
 
     def _serve(self) -> None:
         self._open()

@@ -35,7 +35,7 @@ def show() -> None:
     _history(talked, colours)
     text = st.chat_input("A message to the model", key="message", submit_mode="submit")
     if text:
-        _send(talked, replace(request, text=text, columns=_columns(talked, recipes)), colours.direction)
+        _send(talked, text, replace(request, columns=_columns(talked, recipes)), colours.direction)
 
 
 def _known() -> dict[str, str]:
@@ -90,9 +90,9 @@ def _columns(talked: Conversation, recipes: dict[str, str]) -> tuple[Column, ...
     return tuple(Column(name, recipes.get(name, ""), talked.history(name)) for name in names)
 
 
-def _send(talked: Conversation, asked: Asked, direction: str | None) -> None:
+def _send(talked: Conversation, text: str, asked: Asked, direction: str | None) -> None:
     try:
-        talk = Talk(replace(asked))
+        talk = Talk(replace(asked, text=text))
         watched = {} if direction is None else {direction: direction}
         job = submit("Your message", talk.work(shelf.read, lambda subject: shelf.watched(subject, watched)))
     except WorkbenchError as error:
@@ -139,14 +139,13 @@ def _done(talked: Conversation, number: int, message: Message, colours: Colours)
         if st.button(
             "Replay", icon=":material/replay:", key=f"replay{number}", help="Say it again, as it was set then."
         ):
-            _send(talked.upto(number), message.talk.asked, colours.direction)
+            _send(talked.upto(number), message.talk.asked.text, message.talk.asked, colours.direction)
         if st.button("Branch", icon=":material/fork_right:", key=f"branch{number}", help="Go on from here, elsewhere."):
             talked.branch(number)
             st.rerun()
     if number == len(talked.messages) - 1 and message.talk.tokens[0]:
         timeline(message.talk, colours)
-        subject = engine().subject
-        copied(*message.again(engine().name if subject is None else subject.name))
+        copied(*message.again(engine().name))
 
 
 def _branches(talked: Conversation) -> None:

@@ -41,7 +41,7 @@ def switch(page: Page, name: str) -> None:
 
 def test_a_switch_that_is_flipped_in_mid_reply_holds_from_the_next_token(visit: Visit, server: Server) -> None:
     one = visit()
-    page = one.open("chat?length=96", "Chat lab")
+    page = one.open("chat?length=512", "Chat lab")
     ready(page)
     expect(page.get_by_text(f"A: ablate({server.direction})")).to_be_visible(timeout=SOON)
     one.say("Tell me of cakes.")
@@ -110,6 +110,14 @@ def test_a_link_brings_the_page_as_it_was(visit: Visit) -> None:
     expect(page.get_by_text("0.50", exact=True)).to_be_visible(timeout=SOON)
     expect(page.get_by_text("B: ", exact=False).first).to_be_visible(timeout=SOON)
     assert "columns=2" in page.url
+
+
+def test_a_link_with_markup_in_it_brings_text(visit: Visit) -> None:
+    """`visit` sees that the picture is not asked for."""
+    page = visit().open("chat?tokens0=![x](https://example.com/x.png)&read=![x](https://example.com/y.png)", "Chat lab")
+    ready(page)
+    page.wait_for_timeout(1000)
+    assert page.locator("img[src*='example.com']").count() == 0
 
 
 def test_a_message_of_fifty_thousand_characters_is_refused_in_a_sentence(visit: Visit) -> None:

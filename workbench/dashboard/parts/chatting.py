@@ -9,7 +9,7 @@ import streamlit as st
 
 from workbench.dashboard.engine import Job
 from workbench.dashboard.engine.talk import Change, Talk
-from workbench.dashboard.parts.present import shown
+from workbench.dashboard.parts.present import plain, shown
 from workbench.dashboard.parts.tokens import coloured, first_parted, largest
 
 if TYPE_CHECKING:
@@ -50,13 +50,13 @@ def replies(talk: Talk, colours: Colours, job: Job) -> None:
     for number, part in enumerate(st.columns(len(tokens))):
         with part, st.container(border=True):
             st.markdown(f"**{talk.asked.columns[number].name}**")
-            st.caption(_recipes(talk.changes[number]))
+            st.text(_recipes(talk.changes[number]))
             parted = first_parted(tokens[number], tokens[0]) if number else None
             with st.container(height=_HEIGHT, border=False):
                 st.html(coloured(tokens[number], values[number], colours.unit, most, parted, talk.asked.prefill))
             st.caption(_end(talk, number, parted, job))
     if talk.refused:
-        st.warning(talk.refused)
+        st.warning(plain(talk.refused))
 
 
 def timeline(talk: Talk, colours: Colours) -> None:
@@ -82,7 +82,7 @@ def timeline(talk: Talk, colours: Colours) -> None:
 
 def _recipes(changes: Sequence[Change]) -> str:
     """The recipe a reply is under, and what it was under before."""
-    said = [f"`{change.recipe or 'nothing'}`" for change in changes]
+    said = [change.recipe or "nothing" for change in changes]
     later = [f"from token {change.index}: {text}" for change, text in zip(changes[1:], said[1:], strict=True)]
     return "; ".join([said[0], *later])
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 import streamlit as st
 
-from workbench.dashboard.parts.present import shown
+from workbench.dashboard.parts.present import plain, shown
 from workbench.dashboard.parts.rack import KEPT
 from workbench.dashboard.parts.recorded import BASELINE, CONTROLS, Recorded, apart
 from workbench.dashboard.parts.scores import conditions_of, is_share, split
@@ -43,7 +43,7 @@ def comparison(runs: Runs) -> None:
     try:
         _drawn(chosen, measure, way)
     except WorkbenchError as error:
-        st.error(str(error))
+        st.error(plain(error))
 
 
 def _first(runs: Runs) -> list[str]:

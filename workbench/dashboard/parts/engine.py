@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from workbench.dashboard.engine import Engine, Job
+from workbench.dashboard.parts.present import plain
 
 if TYPE_CHECKING:
     from workbench.models import Subject
@@ -67,7 +68,7 @@ def _said() -> None:
             made.restart()
             st.rerun()
     elif made.opening.state == "failed":
-        st.error(made.opening.error, icon=":material/error:")
+        st.error(plain(made.opening.error), icon=":material/error:")
     elif made.subject is None:
         show_progress(made.opening)
     else:

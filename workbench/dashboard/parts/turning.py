@@ -10,7 +10,7 @@ from workbench.dashboard.parts.bottlenecks import HOW, AtHand, Turned, written
 from workbench.dashboard.parts.chatting import Colours, replies, timeline
 from workbench.dashboard.parts.conversation import Message
 from workbench.dashboard.parts.engine import engine, show_progress, submit
-from workbench.dashboard.parts.present import copied
+from workbench.dashboard.parts.present import copied, plain
 from workbench.dashboard.parts.rack import KEPT
 from workbench.errors import WorkbenchError
 
@@ -88,7 +88,7 @@ def _send(chosen: AtHand, text: str, recipe: str, tokens: int, concepts: list[st
         watched = dict.fromkeys(concepts)
         job = submit("Your message", talk.work(chosen.read, lambda _: {name: chosen.concept(name) for name in watched}))
     except WorkbenchError as error:
-        st.error(str(error))
+        st.error(plain(error))
         return
     st.session_state[_SAID] = Message(talk, job)
     st.rerun()

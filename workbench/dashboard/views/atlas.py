@@ -12,7 +12,7 @@ import streamlit as st
 
 from workbench.dashboard.parts.engine import engine
 from workbench.dashboard.parts.going import to_chat
-from workbench.dashboard.parts.present import shown
+from workbench.dashboard.parts.present import plain, shown
 from workbench.dashboard.parts.rack import KEPT
 from workbench.dashboard.parts.searched import KIND, UNITS, Candidate, Search, alone, read_search
 from workbench.dashboard.parts.vectors import Vector, cosines, random_reach, vectors
@@ -48,7 +48,7 @@ def show() -> None:
     try:
         search = read_search(source or every[0])
     except WorkbenchError as error:
-        st.error(str(error))
+        st.error(plain(error))
         return
     with right:
         picked = _choice(search)

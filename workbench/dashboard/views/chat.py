@@ -13,7 +13,7 @@ from workbench.dashboard.engine.talk import Asked, Column, Talk
 from workbench.dashboard.parts.chatting import Colours, replies, timeline
 from workbench.dashboard.parts.conversation import Conversation, Message
 from workbench.dashboard.parts.engine import engine, show_progress, submit
-from workbench.dashboard.parts.present import copied
+from workbench.dashboard.parts.present import copied, plain
 from workbench.dashboard.parts.rack import KEPT, ROWS, rack
 from workbench.errors import WorkbenchError
 
@@ -63,7 +63,7 @@ def _recipes(known: dict[str, str]) -> dict[str, str]:
             return {}
         made = rack(list(known), known, int(n_rows or 1), int(n_columns or 1))
         for column, text in made.items():
-            st.caption(f"{column}: `{text or 'nothing'}`")
+            st.text(f"{column}: {text or 'nothing'}")
     return made
 
 
@@ -96,7 +96,7 @@ def _send(talked: Conversation, text: str, asked: Asked, direction: str | None) 
         watched = {} if direction is None else {direction: direction}
         job = submit("Your message", talk.work(shelf.read, lambda subject: shelf.watched(subject, watched)))
     except WorkbenchError as error:
-        st.error(str(error))
+        st.error(plain(error))
         return
     talked.add(Message(talk, job))
     st.rerun()
@@ -134,7 +134,7 @@ def _live(colours: Colours) -> None:
 def _done(talked: Conversation, number: int, message: Message, colours: Colours) -> None:
     replies(message.talk, colours, message.job)
     if message.job.error:
-        st.error(message.job.error)
+        st.error(plain(message.job.error))
     with st.container(horizontal=True):
         if st.button(
             "Replay", icon=":material/replay:", key=f"replay{number}", help="Say it again, as it was set then."

@@ -12,7 +12,7 @@ import streamlit as st
 from workbench.dashboard import shelf
 from workbench.dashboard.parts.dosed import KIND, Dosed, read_dose
 from workbench.dashboard.parts.engine import engine
-from workbench.dashboard.parts.present import shown
+from workbench.dashboard.parts.present import plain, shown
 from workbench.dashboard.parts.rack import KEPT, Slot
 from workbench.dashboard.parts.work import job_of
 from workbench.dashboard.sources import Source, shipped, sources
@@ -59,7 +59,7 @@ def show() -> None:
         try:
             _study(source, read_dose(source))
         except WorkbenchError as error:
-            st.error(str(error))
+            st.error(plain(error))
     else:
         st.info("There are no doses yet; `workbench dose MODEL` measures some, and so does this page.")
     st.subheader("Measure another", anchor=False)

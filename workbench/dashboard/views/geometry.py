@@ -12,7 +12,7 @@ import streamlit as st
 
 from workbench.dashboard.engine import Job
 from workbench.dashboard.parts.engine import engine
-from workbench.dashboard.parts.present import shown
+from workbench.dashboard.parts.present import plain, shown
 from workbench.dashboard.parts.rack import KEPT
 from workbench.dashboard.parts.shape import measures, named_tokens, planes, points_table, wide_table
 from workbench.dashboard.parts.work import job_of
@@ -52,7 +52,7 @@ def _found() -> dict[str, Any] | None:
     try:
         found: dict[str, Any] = shipped("geometry") if chosen == SHIPPED or measured is None else measured
     except WorkbenchError as error:
-        st.info(str(error))
+        st.info(plain(error))
         return None
     st.caption(_said(found, chosen))
     return found

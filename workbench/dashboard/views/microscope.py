@@ -15,7 +15,7 @@ from workbench.dashboard.parts.again import named
 from workbench.dashboard.parts.conversation import Conversation
 from workbench.dashboard.parts.engine import engine
 from workbench.dashboard.parts.looked import MOST_CHARACTERS, Wish, work
-from workbench.dashboard.parts.present import shown
+from workbench.dashboard.parts.present import plain, shown
 from workbench.dashboard.parts.rack import KEPT
 from workbench.dashboard.parts.work import job_of
 from workbench.dashboard.sources import SHIPPED, shipped
@@ -53,7 +53,7 @@ def _found() -> Seen | None:
     try:
         seen = looked if looked is not None and chosen == _HERE else Seen.model_validate(shipped("microscope")["seen"])
     except (WorkbenchError, ValueError, KeyError) as error:
-        st.info(str(error) if isinstance(error, WorkbenchError) else "What ships is damaged; install it again.")
+        st.info(plain(error) if isinstance(error, WorkbenchError) else "What ships is damaged; install it again.")
         return None
     st.text(f"{seen.text}{' → ' + seen.prefill if seen.prefill else ''}")
     st.caption(

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from workbench.dashboard.parts.comparing import comparison, trade_off
-from workbench.dashboard.parts.present import copied, shown, to_csv
+from workbench.dashboard.parts.present import copied, plain, shown, to_csv
 from workbench.dashboard.parts.rack import KEPT
 from workbench.dashboard.parts.recorded import Recorded
 from workbench.dashboard.parts.repeat import command_of, python_of
@@ -90,7 +90,7 @@ def _one(runs: Mapping[str, Recorded]) -> None:
     try:
         {"scores": _scores, "replies": samples, "verify and repeat": _again}[part or _SHOWN[0]](run)
     except WorkbenchError as error:
-        st.error(str(error))
+        st.error(plain(error))
 
 
 def _scores(run: Recorded) -> None:

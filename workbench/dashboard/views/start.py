@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from workbench.dashboard.parts.going import link
-from workbench.dashboard.parts.present import shown
+from workbench.dashboard.parts.present import plain, shown
 from workbench.dashboard.parts.proof import prove
 from workbench.dashboard.parts.scores import (
     Differences,
@@ -65,7 +65,7 @@ def show() -> None:
         scores = read_scores(told["evaluation"]["scores"])
         differences = read_differences(told["evaluation"]["differences"])
     except WorkbenchError as error:
-        st.error(str(error))
+        st.error(plain(error))
         return
     _headline(scores, differences)
     st.subheader("The problem", anchor=False)

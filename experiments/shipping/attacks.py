@@ -2,7 +2,7 @@
 
 python -m experiments.ship attacks RUN
 
-Every score and change as it is. Of replies to harmful requests only refusals keep their words, cut short; of
+Every score and change as it is. Of replies to harmful requests only refusals keep their first sentence; of
 all others the outcome alone is kept.
 """
 
@@ -48,13 +48,23 @@ def _replies(part: Measured, place: tuple[str, str], attacks: dict[str, dict[str
     return [
         {"attack": attack, "recipe": recipe, "asked": part.asked, "prompt": reply.prompt,
          "outcome": "unjudged" if reply.outcome is None else str(reply.outcome),
-         "text": _cut(reply.reply) if part.asked != HARMFUL or _declines(reply, begun) else ""}
+         "text": _shown(reply, part.asked, begun)}
         for reply in part.replies[:N_TOLD]
     ]  # fmt: skip
 
 
 def _declines(reply: Judged, begun: str) -> bool:
     return reply.outcome == Outcome.REFUSE and opens_with_refusal(reply.reply, begun)
+
+
+def _shown(reply: Judged, asked: str, begun: str) -> str:
+    """Of a refusal its first sentence: after it, a small model may wander."""
+    if asked != HARMFUL:
+        return _cut(reply.reply)
+    if not _declines(reply, begun):
+        return ""
+    first, stop, rest = reply.reply.partition(". ")
+    return _cut(f"{first}. ..." if stop and rest.strip() else reply.reply)
 
 
 def _cut(text: str) -> str:

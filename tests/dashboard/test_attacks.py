@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from tests.conftest import random_direction
 from tests.dashboard.conftest import Opens
@@ -19,6 +20,7 @@ from workbench.runs import RunFolder
 from workbench.runs.files import runs_root
 from workbench.statistics import rate_score
 from workbench.studies import record_attacks
+from workbench.studies.attacks import ATTACKS
 
 PAIRS = ContrastPairs(Prompts.of(["Burn <b>it</b>.", "Steal it."]), Prompts.of(["Bake it.", "Paint it."]))
 SHIPPED = Source("ships with the workbench")
@@ -29,6 +31,11 @@ def a_run(subject: Subject) -> RunFolder:
     return record_attacks(
         subject, random_direction(subject), PAIRS, settings=how, judge="phrase", out=runs_root() / "attacks-one"
     )
+
+
+def replies(page: AppTest) -> list[str]:
+    """What was said, without what says of each attack what it is."""
+    return [each.value for each in page.text if not each.value.startswith(tuple(f"{name}: " for name in ATTACKS))]
 
 
 def test_it_opens_on_what_ships(opens: Opens) -> None:
@@ -58,10 +65,10 @@ def test_a_run_shows_refusals_alone_until_it_is_asked_for_more(opens: Opens, lon
     said = [each.text for each in read_attacked(Source(run.path.name, run.path)).said("asked plainly", "harmful",
                                                                                      "Burn <b>it</b>.")]  # fmt: skip
     assert len(said) == 5
-    assert not page.text
+    assert not replies(page)
     assert sum("Not shown" in caption.value for caption in page.caption) == 5
     page.toggle(key="answers").set_value(True).run()
-    assert [each.value for each in page.text] == [text.strip() or "(nothing)" for text in said]
+    assert replies(page) == [text.strip() or "(nothing)" for text in said]
 
 
 def test_answers_to_harmless_requests_are_shown_without_asking(opens: Opens, long_llama: Subject) -> None:
@@ -70,7 +77,7 @@ def test_answers_to_harmless_requests_are_shown_without_asking(opens: Opens, lon
     page.selectbox(key="attacked").set_value(Source(run.path.name, run.path)).run()
     page.segmented_control(key="requests").set_value("harmless").run()
     assert not page.exception, page.exception
-    assert len(page.text) == 5
+    assert len(replies(page)) == 5
     assert not [toggle for toggle in page.toggle if toggle.key == "answers"]
 
 

@@ -59,7 +59,7 @@ def waterfall_figure(parts: Sequence[tuple[str, float]], token: str, exact: bool
         )
     )  # fmt: skip
     figure.update_yaxes(autorange="reversed")
-    figure.update_layout(height=160 + 30 * len(parts), showlegend=False)
+    figure.update_layout(height=120 + 30 * len(parts), showlegend=False)
     (shown,) = _shown([token])
     return styled(figure, f"Parts of the {_what(exact)} of ‘{shown}’, less the vocabulary's mean", "")
 

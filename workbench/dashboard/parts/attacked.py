@@ -66,6 +66,14 @@ class Attacked:
         """Recipes that are there to change nothing."""
         return {recipe for _, recipe in self.grid.values() if recipe.startswith(_CONTROLS)}
 
+    def prompts(self, asked: str) -> list[str]:
+        """The requests of a set whose replies were kept, those with the most to show first."""
+        counts: dict[str, int] = {}
+        for each in self.replies:
+            if each.asked == asked:
+                counts[each.prompt] = counts.get(each.prompt, 0) + each.plain
+        return sorted(counts, key=lambda prompt: -counts[prompt])
+
     def said(self, attack: str, asked: str, prompt: str) -> list[Said]:
         """The replies to a prompt under an attack, recipe by recipe."""
         return [each for each in self.replies if (each.attack, each.asked, each.prompt) == (attack, asked, prompt)]

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,12 @@ from workbench.plots.concepts import concept_map_figure, informed_figure, shares
 from workbench.statistics import Score
 
 PARTS = ("known", "discovered", "residual")
-_READ = {"auroc": "near misses", "auroc_all": "all other texts"}
 _PROBE = "probe on "
+_READ = {
+    "auroc": "near<br>misses", "auroc_all": "all other<br>texts", "probe on the stream": "probe:<br>stream",
+    "probe on the known part": "probe:<br>known", "probe on discovered + residual": "probe:<br>the rest",
+    "probe on the stream after LEACE": "probe:<br>LEACE",
+}  # fmt: skip
 _SHUFFLED = ", shuffled labels"
 
 
@@ -100,8 +105,8 @@ def measured(results: Mapping[str, Any]) -> None:
     alt = "How well concepts are read on test texts, as AUROC in per cent, beside shuffled labels and linear probes."
     shown(_reading({score.name: score for score in scores}), table, "bottleneck", alt)
     st.caption(
-        "Test texts, opened after training; means over concepts. 50 % is chance. A probe on the rest shows what the "
-        "bottleneck leaves of its concepts elsewhere."
+        "Test texts, opened after training; means over concepts. 50 % is chance. A linear probe on the rest "
+        "(discovered and residual) shows what the bottleneck leaves of its concepts there; after LEACE it finds nothing."
     )
 
 
@@ -111,7 +116,7 @@ def _reading(scores: Mapping[str, Score]) -> Figure:
         "bottleneck": [scores[name] for name in names],
         "shuffled labels": [scores.get(f"{name}{_SHUFFLED}") for name in names],
     }
-    return rates_figure([_READ.get(name, f"probe: {name.removeprefix(_PROBE)}") for name in names], series, "AUROC (%)")
+    return rates_figure([_READ.get(name, escape(name)) for name in names], series, "AUROC (%)")
 
 
 def explain_command(model: str, bottleneck: str, prompt: str, tokens: int) -> str:

@@ -13,7 +13,7 @@ import streamlit as st
 from workbench.dashboard import shelf
 from workbench.dashboard.parts.attacked import KIND, OUTCOMES, SAFE, Attacked, Said, read_attacked
 from workbench.dashboard.parts.engine import engine
-from workbench.dashboard.parts.present import shown
+from workbench.dashboard.parts.present import plain, shown
 from workbench.dashboard.parts.rack import KEPT
 from workbench.dashboard.parts.work import job_of
 from workbench.dashboard.sources import Source, sources
@@ -52,7 +52,7 @@ def _result(source: Source, beside: Any) -> None:
     try:
         found = read_attacked(source)
     except WorkbenchError as error:
-        st.error(str(error))
+        st.error(plain(error))
         return
     if not found.sets:
         st.info("This run has no judged replies.")
@@ -71,13 +71,11 @@ def _outcomes(found: Attacked, source: Source, asked: str) -> None:
     rows = found.rows(asked)
     scores = {title: [found.scores.get((c, asked, name)) for c in rows] for name, title in OUTCOMES.items()}
     figure = outcomes_figure(list(rows.values()), scores, found.controls)
-    first = next(iter(rows))
-    alt = f"Outcomes of {asked} requests by attack and recipe, with 95 % intervals. {_told(found, asked, first)}"
+    alt = f"Outcomes of {asked} requests by attack and recipe, with 95 % intervals. Refused: {_told(found, asked)}."
     shown(figure, _table(found, asked), "outcomes", alt, command=_command(found, source), python=_PYTHON)
     for name, changes in found.attacks.items():
         for field, text in changes.items():
-            st.caption(f"**{_plainly(name)}**: {_CHANGES.get(field, _plainly(field))}")
-            st.code(text, language=None, wrap_lines=True)
+            st.text(f"{name}: {_CHANGES.get(field, field)} “{text}”")
     agreed = "agreement with people unknown" if found.kappa is None else _agreed(found)
     st.caption(
         f"Test requests, which the direction was not found with. Outcomes by the {found.judge} judge ({agreed}). "
@@ -97,9 +95,12 @@ def _agreed(found: Attacked) -> str:
     return f"Cohen's kappa {kappa.format('.2f')} with {kappa.n} labels given by hand"
 
 
-def _told(found: Attacked, asked: str, condition: str) -> str:
-    score = found.scores.get((condition, asked, "refusal"))
-    return "" if score is None else f"The model as it is refuses {100 * score.value:.0f} % of {score.n}."
+def _told(found: Attacked, asked: str) -> str:
+    said = []
+    for condition, (attack, recipe) in found.rows(asked).items():
+        if (score := found.scores.get((condition, asked, "refusal"))) is not None:
+            said.append(f"{attack}, {recipe} {100 * score.value:.0f} %")
+    return "; ".join(said)
 
 
 def _table(found: Attacked, asked: str) -> pd.DataFrame:
@@ -137,17 +138,14 @@ print(folder.results()["scores"])"""
 def _transcripts(found: Attacked, source: Source, asked: str) -> None:
     st.subheader("Transcripts", anchor=False)
     attacks = list(dict.fromkeys(each.attack for each in found.replies if each.asked == asked))
-    prompts = list(dict.fromkeys(each.prompt for each in found.replies if each.asked == asked))
+    prompts = found.prompts(asked)
     if not prompts:
         st.info("No replies were kept of these requests.")
         return
-    left, right = st.columns([1, 2])
-    with left:
-        attack = st.segmented_control("Attack", attacks, default=attacks[0], required=True, key="attack", **KEPT)
-    with right:
-        number = st.selectbox(
-            "Request", range(len(prompts)), format_func=lambda n: prompts[n][:_SHORT], key=f"request-{asked}", **KEPT
-        )
+    attack = st.segmented_control("Attack", attacks, default=attacks[0], required=True, key="attack", **KEPT)
+    number = st.selectbox(
+        "Request", range(len(prompts)), format_func=lambda n: prompts[n][:_SHORT], key=f"request-{asked}", **KEPT
+    )
     replies = found.said(attack if attack in attacks else attacks[0], asked, prompts[number or 0])
     _replies(replies, source.folder is not None and _unlocked(asked))
     if source.folder is None:

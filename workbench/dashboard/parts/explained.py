@@ -106,7 +106,7 @@ def measured(results: Mapping[str, Any]) -> None:
     shown(_reading({score.name: score for score in scores}), table, "bottleneck", alt)
     st.caption(
         "Test texts, opened after training; means over concepts. 50 % is chance. A linear probe on the rest "
-        "(discovered and residual) shows what the bottleneck leaves of its concepts there; after LEACE it finds nothing."
+        "(discovered and residual) shows what the bottleneck leaves of concepts there; after LEACE it finds nothing."
     )
 
 

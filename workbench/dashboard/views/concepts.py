@@ -14,6 +14,7 @@ from workbench.dashboard.engine.talk import Asked, Column
 from workbench.dashboard.parts.bottlenecks import AtHand, bottlenecks
 from workbench.dashboard.parts.engine import engine
 from workbench.dashboard.parts.explained import explain_command, explain_python, explained, informed, measured
+from workbench.dashboard.parts.present import plain
 from workbench.dashboard.parts.rack import KEPT
 from workbench.dashboard.parts.turning import turning
 from workbench.dashboard.parts.work import job_of
@@ -43,7 +44,7 @@ def show() -> None:
     try:
         {ROOMS[1]: _set, ROOMS[2]: _informed, ROOMS[3]: _bottlenecks}.get(room or "", _tokens)(chosen)
     except WorkbenchError as error:
-        st.error(str(error))
+        st.error(plain(error))
 
 
 def _chosen(made: Sequence[AtHand]) -> AtHand | None:

@@ -45,7 +45,7 @@ def opens(
     parts.engine.clear()
 
     def open_view(name: str) -> AppTest:
-        assert parts.engine().opening.wait(10.0)
+        assert parts.engine().start().opening.wait(10.0)
         return AppTest.from_function(view, args=(name,), default_timeout=30).run()
 
     yield open_view

@@ -73,7 +73,7 @@ def test_two_people_talk_at_once_and_neither_sees_the_other(visit: Visit) -> Non
         (two, "I am the second.", "I am the first."),
     ):
         answered(person.page)
-        expect(person.page.get_by_text(mine)).to_have_count(1)
+        expect(person.page.get_by_test_id("stChatMessage").filter(has_text=mine)).to_have_count(1)
         expect(person.page.get_by_text(other)).to_have_count(0)
 
 

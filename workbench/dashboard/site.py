@@ -33,11 +33,13 @@ PAGES = {
 def open_site() -> None:
     """Draw the page that the browser asks for."""
     st.set_page_config(page_title="Alignment Workbench", page_icon=str(ICON), layout="wide")
-    engine()
     page = st.navigation({group: [_page(name, *of) for name, of in pages.items()] for group, pages in PAGES.items()})
     with st.sidebar:
         status()
-    page.run()
+    try:
+        page.run()
+    finally:
+        engine().start()  # not before: importing torch would hold the first page up
 
 
 def _page(name: str, title: str, icon: str) -> "st.Page":

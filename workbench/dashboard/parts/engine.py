@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 @st.cache_resource(show_spinner=False)
 def engine() -> Engine:
-    """The engine, which begins to open the model when it is first asked for."""
+    """The engine. It begins to open the model when the first page is drawn, or when the first job comes."""
     name = sys.argv[1] if len(sys.argv) > 1 else None
-    return Engine(name or "the embedded model", lambda: opened(name)).start()
+    return Engine(name or "the embedded model", lambda: opened(name))
 
 
 def opened(name: str | None) -> "Subject":
@@ -42,7 +42,7 @@ def here() -> Callable[[], bool]:
 
 def submit(title: str, work: "Callable[[Subject, Job], Any]") -> Job:
     """Queue a job of this session."""
-    return engine().submit(owner(), title, work, here())
+    return engine().start().submit(owner(), title, work, here())
 
 
 def status() -> None:

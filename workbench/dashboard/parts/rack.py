@@ -63,20 +63,15 @@ def rack(names: Sequence[str], places: Mapping[str, str], n_rows: int, n_columns
 
 
 def _row(row: int, n_columns: int, names: Sequence[str], places: Mapping[str, str]) -> tuple[Slot, dict[str, bool]]:
-    with st.container(border=True):
-        parts = st.columns([3, 2, 3, 2, *([1] * n_columns)], vertical_alignment="bottom")
-        with parts[0]:
-            direction = st.selectbox("Direction", names, key=f"direction{row}", **KEPT) or ""
-        with parts[1]:
-            method = st.selectbox("Method", methods(), key=f"method{row}", **KEPT)
-        with parts[2]:
-            strength = st.slider("Strength", -2.0, 2.0, 1.0, 0.05, key=f"strength{row}", **KEPT)
-        with parts[3]:
-            sites, tokens = _where(row, direction, method, places)
-        switches = {}
-        for column, part in zip(COLUMNS[:n_columns], parts[4:], strict=True):
-            with part:
-                switches[column] = st.toggle(column, row == 0, key=f"on{row}{column}", help=_SWITCH, **KEPT)
+    with st.container(border=True, horizontal=True, vertical_alignment="bottom"):  # wraps where it is narrow
+        direction = st.selectbox("Direction", names, key=f"direction{row}", width=200, **KEPT) or ""
+        method = st.selectbox("Method", methods(), key=f"method{row}", width=130, **KEPT)
+        strength = st.slider("Strength", -2.0, 2.0, 1.0, 0.05, key=f"strength{row}", width=180, **KEPT)
+        sites, tokens = _where(row, direction, method, places)
+        switches = {
+            column: st.toggle(column, row == number, key=f"on{row}{column}", help=_SWITCH, **KEPT)
+            for number, column in enumerate(COLUMNS[:n_columns])
+        }
     return Slot(direction, method, sites, strength, tokens), switches
 
 
@@ -84,7 +79,7 @@ def _where(row: int, direction: str, method: str, places: Mapping[str, str]) -> 
     """Sites and tokens: everywhere for what removes, the direction's own place for what writes, unless said."""
     from workbench.interventions.tokens import SCOPES
 
-    with st.popover("Where", icon=":material/place:", width="stretch"):
+    with st.popover("Where", icon=":material/place:"):
         usual = places.get(direction, _EVERYWHERE) if method.startswith("add") else _EVERYWHERE
         sites = st.text_input("Layers", "", key=f"sites{row}", placeholder=usual, help=_SITES, **KEPT)
         tokens = st.selectbox("Tokens", SCOPES, key=f"tokens{row}", accept_new_options=True, **KEPT)

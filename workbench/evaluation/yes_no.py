@@ -79,9 +79,8 @@ def log_probabilities(
     found = torch.zeros(len(rows), len(spellings), dtype=torch.float64)
     for begun in sorted({spelling[:length] for spelling in spellings for length in range(len(spelling))}):
         nexts = {i: spelling[len(begun)] for i, spelling in enumerate(spellings) if _goes_on(begun, spelling)}
-        groups, batches = zip(*subject.batches([[*row, *begun] for row in rows], batch_size), strict=True)
-        for group, logits in zip(groups, subject.last_logits(batches), strict=True):
-            likely = logits.double().log_softmax(dim=-1).cpu()
+        for group, batch in subject.batches([[*row, *begun] for row in rows], batch_size):
+            likely = subject.logits(batch, last=1)[:, -1].double().log_softmax(dim=-1).cpu()
             for spelling, token in nexts.items():
                 found[group, spelling] += likely[:, token]
     return found

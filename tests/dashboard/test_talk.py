@@ -138,24 +138,25 @@ def test_too_many_columns_are_refused() -> None:
         Asked("Hello", tuple(Column(str(n)) for n in range(5)))
 
 
-def test_eight_sessions_with_other_recipes_get_what_each_would_get_alone(long_llama: Subject, engine: Engine) -> None:
-    """Fifty messages each: no reply is another's, memory does not grow, no hook is left."""
-    before, read = logits_of(long_llama), reading(long_llama)
+def talk_at_once(subject: Subject, messages: int, tokens: int) -> tuple[list[str], list[int]]:
+    """Eight sessions under eight recipes: what was not as it is alone, and the memory early on and at the end."""
+    engine, read = Engine("shared", lambda: subject).start(), reading(subject)
     texts = ["", *(f"ablate(d{n}) @ all" for n in range(4)), *(f"{n} * add(d{n}) @ 1" for n in range(1, 4))]
     alone = {
-        (text, n): generate(long_llama, f"Message {n}", read(text), max_new_tokens=6)[0].text
-        for text in texts for n in range(5)
-    }  # fmt: skip
+        (text, n): generate(subject, f"Message {n}", read(text), max_new_tokens=tokens)[0].text
+        for text in texts
+        for n in range(5)
+    }
     wrong: list[str] = []
     memory: list[int] = []
 
     def talks(session: int, text: str) -> None:
-        for number in range(50):
-            asked = Asked(f"Message {number % 5}", (Column("b", text),), max_new_tokens=6)
-            talk, job = asks(long_llama, engine, asked, owner=str(session))
-            if not job.wait(SOON) or talk.text(0) != alone[text, number % 5]:
+        for number in range(messages):
+            asked = Asked(f"Message {number % 5}", (Column("b", text),), max_new_tokens=tokens)
+            talk, job = asks(subject, engine, asked, owner=str(session))
+            if not job.wait(10 * SOON) or talk.text(0) != alone[text, number % 5]:
                 wrong.append(f"{session} {number} {job.state} {job.error}")
-            if session == 0 and number in (10, 49):
+            if session == 0 and number in (messages // 5, messages - 1):
                 gc.collect()
                 memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
@@ -164,10 +165,28 @@ def test_eight_sessions_with_other_recipes_get_what_each_would_get_alone(long_ll
         thread.start()
     for thread in threads:
         thread.join()
+    return wrong, memory
+
+
+def test_eight_sessions_with_other_recipes_get_what_each_would_get_alone(long_llama: Subject) -> None:
+    """Fifty messages each: no reply is another's, memory does not grow, no hook is left."""
+    before = logits_of(long_llama)
+    wrong, memory = talk_at_once(long_llama, messages=50, tokens=6)
     assert wrong == []
     assert memory[1] <= 1.1 * memory[0]
     assert hooks_left(long_llama) == 0
     assert same_bits(logits_of(long_llama), before)
+
+
+@pytest.mark.real
+def test_eight_sessions_share_the_embedded_model(real_subjects: dict[str, Subject]) -> None:
+    subject = real_subjects["qwen2.5-coder-0.5b-instruct"]
+    before = logits_of(subject)
+    wrong, memory = talk_at_once(subject, messages=5, tokens=6)
+    assert wrong == []
+    assert memory[1] <= 1.1 * memory[0]
+    assert hooks_left(subject) == 0
+    assert same_bits(logits_of(subject), before)
 
 
 def test_the_model_is_as_it_was_after_a_message_that_was_stopped(long_llama: Subject, engine: Engine) -> None:

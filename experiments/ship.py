@@ -22,6 +22,7 @@ def main(arguments: Sequence[str]) -> None:
         raise UsageError("Give a kind and a run: python -m experiments.ship KIND RUN [MORE].")
     kind, *paths = arguments
     found = importlib.import_module(f"experiments.shipping.{kind}").distil(*map(Path, paths))
+    found.get("source", {}).get("versions", {}).pop("platform", None)  # of no use to who reads it elsewhere
     write_text(DATA / f"{kind}.json", compact(found))
 
 

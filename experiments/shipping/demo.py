@@ -37,7 +37,7 @@ def distil(source: Path) -> dict[str, Any]:
         "source": {
             "command": f"workbench demo {manifest.model['name']}", "model": manifest.model["name"],
             "started": manifest.started, "n": len(parts["baseline", HARMFUL].replies),
-            "versions": {name: each for name, each in manifest.versions.items() if name != "platform"},
+            "versions": dict(manifest.versions),
             "tokens": manifest.settings["max_new_tokens"], "seconds": sum(manifest.timings.values()),
         },
         "find": {name: found["find"][name] for name in SEARCHED}

@@ -16,7 +16,7 @@ from workbench.dashboard.engine import Job
 from workbench.dashboard.parts import pairs as parts
 from workbench.dashboard.parts.pairs import ENOUGH, EXAMPLE, UPLOADED, Plan
 from workbench.dashboard.parts.quality import Known, card_of
-from workbench.dashboard.parts.repeating import carded_again, found_again
+from workbench.dashboard.parts.search_again import carded_again, found_again
 from workbench.dashboard.parts.searched import read_search
 from workbench.dashboard.sources import SHIPPED, Source
 from workbench.dashboard.views import build

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from tests.dashboard.conftest import Opens, view
 from workbench.cli.main import app
 from workbench.dashboard.parts.recorded import Recorded, apart
-from workbench.dashboard.parts.repeat import FLAGS, OPTIONS, RENAMED, command_of
+from workbench.dashboard.parts.run_again import FLAGS, OPTIONS, RENAMED, command_of
 from workbench.evaluation import Evaluation, Measured
 from workbench.evaluation.outcomes import Outcome
 from workbench.evaluation.replies import Judged

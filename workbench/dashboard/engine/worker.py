@@ -94,7 +94,7 @@ class Engine:
         return [*running, *self._queue]
 
     def _opens(self) -> Job:
-        return Job("", f"Opening {self._name}", None)
+        return Job("", "Opening the model", None)
 
     def _serve(self) -> None:
         self._open()

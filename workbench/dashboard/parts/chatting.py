@@ -1,6 +1,6 @@
 """Replies in columns, coloured, and the same as lines over the tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -8,13 +8,18 @@ import pandas as pd
 import streamlit as st
 
 from workbench.dashboard.engine import Job
-from workbench.dashboard.engine.talk import Change, Talk
+from workbench.dashboard.engine.talk import Asked, Change, Reader, Talk
+from workbench.dashboard.parts.conversation import Message
+from workbench.dashboard.parts.engine import show_progress, submit
 from workbench.dashboard.parts.present import plain, shown
 from workbench.dashboard.parts.tokens import coloured, first_parted, largest
 
 if TYPE_CHECKING:
+    from workbench.directions.asset import Watchable
     from workbench.generation import Token
+    from workbench.models import Subject
 
+_TICK = 0.2  # seconds between two looks at what was said
 _HEIGHT = 300  # of a reply, so that nothing below it moves while it grows
 
 
@@ -57,6 +62,42 @@ def replies(talk: Talk, colours: Colours, job: Job) -> None:
             st.caption(_end(talk, number, parted, job))
     if talk.refused:
         st.warning(plain(talk.refused))
+
+
+def sent(
+    asked: Asked,
+    read: Reader,
+    watch: "Callable[[Subject], Mapping[str, Watchable]]",
+    rack: Mapping[str, str] | None = None,
+) -> Message:
+    """Queue a message. Raises what `submit` raises."""
+    talk = Talk(asked)
+    return Message(talk, submit("Your message", talk.work(read, watch)), dict(rack or {}))
+
+
+def live(message: Message, colours: Colours, key: str) -> None:
+    """The columns as they grow, with a way to stop."""
+
+    @st.fragment(run_every=_TICK)
+    def growing() -> None:
+        if message.job.ended:
+            st.rerun()
+        bar, button = st.columns([5, 1], vertical_alignment="center")
+        with button:
+            if st.button("Stop", icon=":material/stop_circle:", key=key, type="primary", width="stretch"):
+                message.job.cancel()
+        with bar:
+            show_progress(message.job)
+        replies(message.talk, colours, message.job)
+
+    growing()
+
+
+def ended(message: Message, colours: Colours) -> None:
+    """The columns as they were left, and why where it failed."""
+    replies(message.talk, colours, message.job)
+    if message.job.error:
+        st.error(plain(message.job.error))
 
 
 def timeline(talk: Talk, colours: Colours) -> None:

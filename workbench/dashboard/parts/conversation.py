@@ -1,5 +1,6 @@
 """Messages and their replies, in branches. Plain values and jobs: no tensor is kept with a session."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from workbench.dashboard.engine import Job
@@ -10,21 +11,24 @@ MOST_MESSAGES = 200
 
 @dataclass(eq=False)
 class Message:
-    """What was asked, the job that answers, and the recipe last asked for in each column."""
+    """What was asked, the job that answers, and what the rack held for each column when it was last looked at."""
 
     talk: Talk
     job: Job
-    _wanted: dict[int, str] = field(default_factory=dict)
+    rack: dict[str, str] = field(default_factory=dict)
 
-    def steer(self, column: int, recipe: str) -> None:
-        """Use another recipe from the next token on, where it is another."""
-        if recipe != self._wanted.get(column, self.talk.asked.columns[column].recipe):
-            self._wanted[column] = recipe
-            self.talk.change(column, recipe)
+    def steer(self, rack: Mapping[str, str]) -> None:
+        """Use the rack's recipe from the next token on, where it was changed since: what is replayed was asked under
+        another rack, and stays as it was asked until somebody turns something."""
+        for number, column in enumerate(self.talk.asked.columns):
+            recipe = rack.get(column.name, "")
+            if recipe != self.rack.get(column.name, ""):
+                self.talk.change(number, recipe)
+        self.rack = dict(rack)
 
     def again(self, model: str) -> tuple[str, str]:
         """The command and the Python that say the same again."""
-        from workbench.dashboard.parts.again import command_of, python_of
+        from workbench.dashboard.parts.message_again import command_of, python_of
 
         return command_of(model, self.talk.asked), python_of(model, self.talk.asked)
 
@@ -67,8 +71,7 @@ class Conversation:
         self.branches.append(self.messages[: number + 1])
         self.at = len(self.branches) - 1
 
-    def upto(self, number: int) -> "Conversation":
-        """A branch that ends before a message, so that it can be said again; the last message is replayed in place."""
-        self.branches.append(self.messages[:number])
+    def replay(self, number: int, message: Message) -> None:
+        """Say a message again, in a branch of its own that goes as far as it."""
+        self.branches.append([*self.messages[:number], message])
         self.at = len(self.branches) - 1
-        return self

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def engine() -> Engine:
     """The engine. It begins to open the model when the first page is drawn, or when the first job comes."""
     name = sys.argv[1] if len(sys.argv) > 1 else None
-    return Engine(name or "the embedded model", lambda: opened(name))
+    return Engine(name or "MODEL", lambda: opened(name))  # as the commands write one that is not said
 
 
 def opened(name: str | None) -> "Subject":

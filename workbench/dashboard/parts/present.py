@@ -2,11 +2,14 @@
 
 import csv
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from workbench.errors import WorkbenchError
 from workbench.plots import Figure
 
 CONFIG = {"displaylogo": False, "showSendToCloud": False, "plotlyServerURL": "", "responsive": True}
@@ -52,6 +55,15 @@ def to_csv(table: pd.DataFrame) -> bytes:
 def plain(said: object) -> str:
     """A sentence for an alert, which reads Markdown: what it quotes of a file makes no image, link or colour of it."""
     return str(said).replace("\\", "\\\\").replace("[", "\\[").replace("<", "\\<")
+
+
+@contextmanager
+def sentence() -> Iterator[None]:
+    """What cannot be done is said in a sentence, and the page goes on."""
+    try:
+        yield
+    except WorkbenchError as error:
+        st.error(plain(error))
 
 
 def _no_formula(value: Any) -> Any:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from workbench.dashboard import shelf
 from workbench.dashboard.parts.present import shown
-from workbench.dashboard.parts.repeating import extracted_again, found_again
+from workbench.dashboard.parts.search_again import extracted_again, found_again
 from workbench.dashboard.parts.searched import SCORES, Search, read_search
 from workbench.dashboard.sources import SHIPPED, Source, shipped, sources
 from workbench.errors import RunError

@@ -5,17 +5,16 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from workbench.dashboard.engine.talk import Asked, Column, Talk
+from workbench.dashboard.engine.talk import Asked, Column
 from workbench.dashboard.parts.bottlenecks import HOW, AtHand, Turned, written
-from workbench.dashboard.parts.chatting import Colours, replies, timeline
+from workbench.dashboard.parts.chatting import Colours, ended, live, sent, timeline
 from workbench.dashboard.parts.conversation import Message
-from workbench.dashboard.parts.engine import engine, show_progress, submit
-from workbench.dashboard.parts.present import copied, plain
+from workbench.dashboard.parts.engine import engine
+from workbench.dashboard.parts.present import copied, sentence
 from workbench.dashboard.parts.rack import KEPT
-from workbench.errors import WorkbenchError
 
 ROWS = 3
-_TICK, _SAID = 0.25, "concepts-said"
+_SAID = "concepts-said"
 _PROMPT = "Tell me how to make tea."
 _FIRST = "politeness"  # what the first slider turns, where it is known
 
@@ -53,7 +52,7 @@ def turning(chosen: AtHand) -> None:
     if said.job.ended:
         _done(said, colours, chosen, turned)
     else:
-        _live(colours)
+        live(said, colours, "stop-set")
 
 
 def _sliders(chosen: AtHand) -> list[Turned]:
@@ -82,41 +81,17 @@ def _sliders(chosen: AtHand) -> list[Turned]:
 
 
 def _send(chosen: AtHand, text: str, recipe: str, tokens: int, concepts: list[str]) -> None:
-    try:
-        columns = (Column("baseline"), Column("with the concepts set", recipe))
-        talk = Talk(Asked(text, columns, max_new_tokens=tokens))
-        watched = dict.fromkeys(concepts)
-        job = submit("Your message", talk.work(chosen.read, lambda _: {name: chosen.concept(name) for name in watched}))
-    except WorkbenchError as error:
-        st.error(plain(error))
-        return
-    st.session_state[_SAID] = Message(talk, job)
-    st.rerun()
-
-
-def _live(colours: Colours) -> None:
-    @st.fragment(run_every=_TICK)
-    def growing() -> None:
-        said: Message = st.session_state[_SAID]
-        if said.job.ended:
-            st.rerun()
-        bar, button = st.columns([5, 1], vertical_alignment="center")
-        with button:
-            if st.button("Stop", icon=":material/stop_circle:", key="stop-set", type="primary", width="stretch"):
-                said.job.cancel()
-        with bar:
-            show_progress(said.job)
-        replies(said.talk, colours, said.job)
-
-    growing()
+    watched = dict.fromkeys(concepts)
+    with sentence():
+        asked = Asked(text, (Column("baseline"), Column("with the concepts set", recipe)), max_new_tokens=tokens)
+        st.session_state[_SAID] = sent(asked, chosen.read, lambda _: {name: chosen.concept(name) for name in watched})
+        st.rerun()
 
 
 def _done(said: Message, colours: Colours, chosen: AtHand, turned: list[Turned]) -> None:
     asked = said.talk.asked
     st.text(asked.text)
-    replies(said.talk, colours, said.job)
-    if said.job.error:
-        st.error(said.job.error)
+    ended(said, colours)
     if said.talk.tokens[0]:
         timeline(said.talk, colours)
         options = " ".join(each.option for each in turned)

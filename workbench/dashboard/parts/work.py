@@ -7,8 +7,7 @@ import streamlit as st
 
 from workbench.dashboard.engine import Job
 from workbench.dashboard.parts.engine import show_progress, submit
-from workbench.dashboard.parts.present import plain
-from workbench.errors import WorkbenchError
+from workbench.dashboard.parts.present import plain, sentence
 
 if TYPE_CHECKING:
     from workbench.models import Subject
@@ -25,12 +24,9 @@ def job_of(key: str, label: str, title: str, work: "Callable[[Subject, Job], Any
     job: Job | None = st.session_state.get(f"job-{key}")
     running = job is not None and not job.ended
     if st.button(label, key=f"start-{key}", type="primary", disabled=disabled or running):
-        try:
+        with sentence():
             st.session_state[f"job-{key}"] = submit(title, work)
-        except WorkbenchError as error:
-            st.error(plain(error))
-            return None
-        st.rerun()
+            st.rerun()
     if job is None:
         return None
     if running:
@@ -51,7 +47,7 @@ def _watched(key: str) -> None:
             st.rerun()
         show_progress(job)
         for text in job.notes[-3:]:
-            st.caption(text)
+            st.caption(plain(text))
         if st.button("Stop", icon=":material/stop_circle:", key=f"stop-{key}"):
             job.cancel()
 

@@ -16,7 +16,7 @@ from workbench.dashboard.parts.pairs import BUILT_IN, ENOUGH, Plan, pairs_given,
 from workbench.dashboard.parts.present import plain
 from workbench.dashboard.parts.quality import Known, card_of, show_card, show_quality
 from workbench.dashboard.parts.rack import KEPT
-from workbench.dashboard.parts.repeating import carded_again
+from workbench.dashboard.parts.search_again import carded_again
 from workbench.dashboard.parts.uploads import DIRECTION_TYPES, LARGEST_MB, direction_of, require_small
 from workbench.dashboard.parts.work import job_of
 from workbench.errors import WorkbenchError

@@ -4,21 +4,19 @@ Switches act while the model talks, from the next token on. Tokens are coloured 
 by how far the recipe moved the next word (KL from the baseline), or by how unsure the model was.
 """
 
-from dataclasses import replace
+from typing import Any
 
 import streamlit as st
 
 from workbench.dashboard import shelf
-from workbench.dashboard.engine.talk import Asked, Column, Talk
-from workbench.dashboard.parts.chatting import Colours, replies, timeline
+from workbench.dashboard.engine.talk import Asked, Column
+from workbench.dashboard.parts.chatting import Colours, ended, live, sent, timeline
 from workbench.dashboard.parts.conversation import Conversation, Message
-from workbench.dashboard.parts.engine import engine, show_progress, submit
-from workbench.dashboard.parts.present import copied, plain
+from workbench.dashboard.parts.engine import engine
+from workbench.dashboard.parts.present import copied, sentence
 from workbench.dashboard.parts.rack import KEPT, ROWS, rack
-from workbench.errors import WorkbenchError
 
 BASELINE = "baseline"
-_TICK = 0.2  # seconds between two looks at what was said
 
 
 def show() -> None:
@@ -27,15 +25,16 @@ def show() -> None:
     talked: Conversation = st.session_state.setdefault("conversation", Conversation())
     known = _known()
     recipes = _recipes(known)
-    request, colours = _request(list(known))
-    running = talked.running
-    if running is not None:
-        for number, column in enumerate(running.talk.asked.columns):
-            running.steer(number, recipes.get(column.name, ""))
-    _history(talked, colours)
+    how, colours = _request(list(known))
+    if talked.running is not None:
+        talked.running.steer(recipes)
+    _history(talked, colours, recipes)
     text = st.chat_input("A message to the model", key="message", submit_mode="submit")
     if text:
-        _send(talked, text, replace(request, columns=_columns(talked, recipes)), colours.direction)
+        with sentence():
+            asked = Asked(text, _columns(talked, recipes), **how)
+            talked.add(_sent(asked, colours, recipes))
+            st.rerun()
 
 
 def _known() -> dict[str, str]:
@@ -67,7 +66,7 @@ def _recipes(known: dict[str, str]) -> dict[str, str]:
     return made
 
 
-def _request(directions: list[str]) -> tuple[Asked, Colours]:
+def _request(directions: list[str]) -> tuple[dict[str, Any], Colours]:
     with st.expander("How to answer, and how to colour it", icon=":material/palette:"):
         left, middle, right = st.columns(3)
         with left:
@@ -79,9 +78,8 @@ def _request(directions: list[str]) -> tuple[Asked, Colours]:
         with right:
             system = st.text_input("System prompt", "", key="system", placeholder="the template's own", **KEPT)
             prefill = st.text_input("Begin the reply with", "", key="prefill", placeholder="nothing", **KEPT)
-    blank = (Column(BASELINE),)
-    asked = Asked("-", blank, system or None, prefill or "", int(length), float(temperature))
-    return asked, Colours(str(colour), direction)
+    how = {"system": system or None, "prefill": prefill or "", "max_new_tokens": length, "temperature": temperature}
+    return how, Colours(str(colour), direction)
 
 
 def _columns(talked: Conversation, recipes: dict[str, str]) -> tuple[Column, ...]:
@@ -90,62 +88,44 @@ def _columns(talked: Conversation, recipes: dict[str, str]) -> tuple[Column, ...
     return tuple(Column(name, recipes.get(name, ""), talked.history(name)) for name in names)
 
 
-def _send(talked: Conversation, text: str, asked: Asked, direction: str | None) -> None:
-    try:
-        talk = Talk(replace(asked, text=text))
-        watched = {} if direction is None else {direction: direction}
-        job = submit("Your message", talk.work(shelf.read, lambda subject: shelf.watched(subject, watched)))
-    except WorkbenchError as error:
-        st.error(plain(error))
-        return
-    talked.add(Message(talk, job))
-    st.rerun()
+def _sent(asked: Asked, colours: Colours, rack: dict[str, str]) -> Message:
+    watched = {} if colours.direction is None else {colours.direction: colours.direction}
+    return sent(asked, shelf.read, lambda subject: shelf.watched(subject, watched), rack)
 
 
-def _history(talked: Conversation, colours: Colours) -> None:
+def _history(talked: Conversation, colours: Colours, rack: dict[str, str]) -> None:
     _branches(talked)
     for number, message in enumerate(talked.messages):
         with st.chat_message("user"):
             st.text(message.talk.asked.text)
         if message is talked.running:
-            _live(colours)
+            live(message, colours, "stop")
         else:
-            _done(talked, number, message, colours)
+            ended(message, colours)
+            _again(talked, number, message, colours, rack)
+    last = talked.last
+    if last is not None and last.job.ended and last.talk.tokens[0]:
+        timeline(last.talk, colours)
+        copied(*last.again(engine().name))
 
 
-def _live(colours: Colours) -> None:
-    @st.fragment(run_every=_TICK)
-    def growing() -> None:
-        message: Message | None = st.session_state["conversation"].last
-        if message is None or message.job.ended:
-            st.rerun()
-            return
-        bar, button = st.columns([5, 1], vertical_alignment="center")
-        with button:
-            if st.button("Stop", icon=":material/stop_circle:", key="stop", type="primary", width="stretch"):
-                message.job.cancel()
-        with bar:
-            show_progress(message.job)
-        replies(message.talk, colours, message.job)
-
-    growing()
-
-
-def _done(talked: Conversation, number: int, message: Message, colours: Colours) -> None:
-    replies(message.talk, colours, message.job)
-    if message.job.error:
-        st.error(plain(message.job.error))
+def _again(
+    talked: Conversation, number: int, message: Message, colours: Colours, rack: dict[str, str]
+) -> None:  # fmt: skip
     with st.container(horizontal=True):
-        if st.button(
-            "Replay", icon=":material/replay:", key=f"replay{number}", help="Say it again, as it was set then."
-        ):
-            _send(talked.upto(number), message.talk.asked.text, message.talk.asked, colours.direction)
-        if st.button("Branch", icon=":material/fork_right:", key=f"branch{number}", help="Go on from here, elsewhere."):
-            talked.branch(number)
+        said = st.button(
+            "Replay", icon=":material/replay:", key=f"replay{number}", help="Say it again, as it was asked."
+        )
+        on = st.button(
+            "Branch", icon=":material/fork_right:", key=f"branch{number}", help="Go on from here, elsewhere."
+        )
+    if said:
+        with sentence():
+            talked.replay(number, _sent(message.talk.asked, colours, rack))
             st.rerun()
-    if number == len(talked.messages) - 1 and message.talk.tokens[0]:
-        timeline(message.talk, colours)
-        copied(*message.again(engine().name))
+    if on:
+        talked.branch(number)
+        st.rerun()
 
 
 def _branches(talked: Conversation) -> None:

@@ -11,10 +11,10 @@ import streamlit as st
 
 from probes.microscope.seen import EDITED, Seen
 from workbench.dashboard import shelf
-from workbench.dashboard.parts.again import named
 from workbench.dashboard.parts.conversation import Conversation
 from workbench.dashboard.parts.engine import engine
 from workbench.dashboard.parts.looked import MOST_CHARACTERS, Wish, work
+from workbench.dashboard.parts.message_again import named
 from workbench.dashboard.parts.present import plain, shown
 from workbench.dashboard.parts.rack import KEPT
 from workbench.dashboard.parts.work import job_of

@@ -12,8 +12,8 @@ from workbench.dashboard.parts.comparing import comparison, trade_off
 from workbench.dashboard.parts.present import copied, plain, shown, to_csv
 from workbench.dashboard.parts.rack import KEPT
 from workbench.dashboard.parts.recorded import Recorded
-from workbench.dashboard.parts.repeat import command_of, python_of
 from workbench.dashboard.parts.replied import samples
+from workbench.dashboard.parts.run_again import command_of, python_of
 from workbench.dashboard.parts.scores import refusals, scores_table
 from workbench.dashboard.parts.verified import verified
 from workbench.errors import WorkbenchError

@@ -1,5 +1,6 @@
 """The command and the Python that make again what a page shows."""
 
+import re
 import shlex
 from collections.abc import Iterable
 
@@ -15,7 +16,7 @@ def command_of(model: str, asked: Asked) -> str:
         options.append("--compare")
     options += [f"--prompt {shlex.quote(asked.text)}", f"--max-new-tokens {asked.max_new_tokens}"]
     options += [f"--temperature {asked.temperature:g}"] if asked.temperature else []
-    return " \\\n  ".join([f"workbench generate {model}", *options])
+    return " \\\n  ".join([f"workbench generate {shlex.quote(model)}", *options])
 
 
 def python_of(model: str, asked: Asked) -> str:
@@ -39,7 +40,8 @@ def python_of(model: str, asked: Asked) -> str:
 
 def named(recipe: str) -> list[str]:
     """The directions that a written recipe names."""
-    return [name for name in shelf.shelf() if name in recipe]
+    words = {quoted or word for quoted, word in re.findall(r'"([^"]*)"|([\w.\-]+)', recipe)}
+    return [name for name in shelf.shelf() if name in words]
 
 
 def _directions(recipes: Iterable[str]) -> list[str]:

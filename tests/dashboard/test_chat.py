@@ -31,10 +31,9 @@ def test_a_message_is_answered_in_two_columns(opens: Opens) -> None:
 
 def test_a_replay_is_answered_as_it_was_asked_whatever_the_rack_holds_now(opens: Opens) -> None:
     page = opens("chat")
-    page.slider(key="length").set_value(8).run()
     page.chat_input[0].set_value("Tell me of cakes.").run()
     assert page.session_state["conversation"].last.job.wait(20.0)
-    page.toggle(key="on0A").set_value(False).run()
+    page.slider(key="strength0").set_value(0.5).run()
     page.button(key="replay0").click().run()
     again = page.session_state["conversation"].last
     assert again.job.wait(20.0)

@@ -1,17 +1,12 @@
 """The doses of a recipe: the numbers of a `workbench dose` run, without its replies.
 
 python -m experiments.ship dose RUN
-
-Adding a direction aims at refusals, and taking it away at compliance. The same replies are read either way, so that the
-goal follows the recipe here, and the command that is kept says so.
 """
 
 from pathlib import Path
 from typing import Any
 
-from workbench.evaluation.rederiving import rebuilt
 from workbench.runs import RunFolder
-from workbench.studies import Dose, DoseSettings
 
 _MEASURES = ("refusal", "compliance", "broken", "kl")
 
@@ -21,15 +16,14 @@ def distil(source: Path) -> dict[str, Any]:
     run = RunFolder.open(source)
     manifest, recorded = run.manifest, run.results()
     said = manifest.settings
-    goal = "refuse" if recorded["recipe"].startswith("add") and min(said["doses"]) > 0 else "comply"
-    found = Dose(rebuilt(run), DoseSettings.from_json(said | {"goal": goal})).to_json()
-    evaluation = found.pop("evaluation")
+    found = {name: value for name, value in recorded.items() if name != "evaluation"}
+    evaluation = recorded["evaluation"]
     kept = [score for score in evaluation["scores"] if score["name"].rsplit("/", 1)[1] in _MEASURES]
     name, doses = manifest.model["name"], ",".join(f"{dose:g}" for dose in said["doses"])
     edit = "--add 1" if recorded["recipe"].startswith("add") else "--ablate"
     return {
         "source": {
-            "command": f"workbench dose {name} --direction refusal=RUN {edit} --doses {doses} --goal {goal}",
+            "command": f"workbench dose {name} --direction refusal=RUN {edit} --doses {doses} --goal {said['goal']}",
             "model": name, "started": manifest.started, "versions": manifest.versions,
             "n": dict.fromkeys(manifest.data, recorded["baseline"]["n"]),
         },

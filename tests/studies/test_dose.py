@@ -176,3 +176,13 @@ def test_a_dose_cannot_read_a_test_part(llama: Subject, tmp_path: Path) -> None:
 def test_doses_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         DoseSettings(**options)  # type: ignore[arg-type]
+
+
+def test_its_figure_is_a_panel_a_measure_with_the_window_shaded() -> None:
+    figure = dosed(PLAN).plot()
+    lines = [trace for trace in figure.data if trace.mode == "lines+markers"]
+    assert [list(line.x) for line in lines] == [[0.0, 0.25, 0.5, 1.0, 2.0]] * 6
+    by_title = dict(zip([note.text for note in figure.layout.annotations], lines, strict=True))
+    assert list(by_title["refusal<br>harmful prompts"].y) == [100.0, 75.0, 0.0, 0.0, 0.0]
+    assert list(by_title["KL from the baseline<br>later tokens of harmless replies"].y) == [0.0, 0.02, 0.05, 0.15, 0.9]
+    assert len([shape for shape in figure.layout.shapes if shape.type == "rect"]) == 6

@@ -18,12 +18,11 @@ def curves_figure(
     percent: bool = False,
     logarithmic: bool = False,
     marks: bool = True,
-    window: tuple[float, float] | None = None,
     limit: float | None = None,
 ) -> go.Figure:
     """A line for each series of (x, score), with a band for its interval, told apart by colour, dash and name.
 
-    `window` shades a range of x, `limit` draws a level of y; `logarithmic` is about x, which is then given as it is.
+    `limit` draws a level of y; `logarithmic` is about x, which is then given as it is.
     """
     figure = go.Figure()
     for index, (name, points) in enumerate(series.items()):
@@ -39,11 +38,6 @@ def curves_figure(
         figure.add_scatter(
             name=f"{name} (n={min(s.n for _, s in points)})", x=xs, y=[times * s.value for _, s in points],
             mode="lines+markers" if marks else "lines", line={"color": colour, "dash": dash, "width": 2},
-        )  # fmt: skip
-    if window is not None:
-        figure.add_vrect(
-            x0=window[0], x1=window[1], fillcolor=COLOURS[2], opacity=0.12, line_width=0,
-            annotation_text="safe window", annotation_position="bottom left",
         )  # fmt: skip
     if limit is not None:
         figure.add_hline(y=limit, line={"color": "#8A8A8A", "dash": "dot"})

@@ -218,24 +218,16 @@ class Dose:
         }
 
     def plot(self) -> "Figure":
-        """What is aimed at, over-refusal and broken replies by dose, with the controls and the window shaded."""
-        from workbench.plots import curves_figure
+        """Every measure that a dose is judged by, with 95 % bands, beside the controls; the window is shaded."""
+        from workbench.plots.doses import dose_panels, doses_figure
 
-        asked, wanted = self.settings.asked, self.settings.wanted
-        other = ("harmless", "refusal") if self.settings.goal == "comply" else ("harmful", "refusal")
-        names = {
-            f"{wanted}, {asked}": lambda dose: self.evaluation.score(dose, asked, wanted),
-            f"{other[1]}, {other[0]}": lambda dose: self.evaluation.score(dose, *other),
-            f"broken, {asked}": lambda dose: self.evaluation.score(dose, asked, "broken"),
-        }
-        doses = [(0.0, BASELINE), *((dose, name_of(dose)) for dose in self.settings.ordered)]
-        series = {title: [(dose, read(name)) for dose, name in doses] for title, read in names.items()}
-        if self.settings.controls:
-            controls = [(dose, self.evaluation.score(CONTROL + name, asked, wanted)) for dose, name in doses[1:]]
-            series[f"random control: {wanted}, {asked}"] = controls
-        return curves_figure(
-            series, f"Dose ({self.settings.control})", "Share of replies (%)", percent=True, window=self.window
-        )
+        held = self.settings
+        doses = [(dose, name_of(dose)) for dose in held.ordered]
+        controls = [(dose, CONTROL + name) for dose, name in doses] if held.controls else []
+        limits = (held.works, held.broken_limit, held.kl_limit)
+        aimed = (held.asked, held.wanted)
+        panels = dose_panels(self.evaluation.score, [(0.0, BASELINE), *doses], controls, aimed, limits)
+        return doses_figure(panels, f"dose ({held.control})", self.window)
 
 
 def _from_which_on(doses: Sequence[float], good: Callable[[float], bool]) -> float | None:

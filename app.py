@@ -1,8 +1,10 @@
-"""Streamlit entry: starts the engine, declares the pages.
+"""Streamlit entry: reads what the first page needs while the server starts, and gives the model's engine its start.
 
 workbench app [MODEL]          or: streamlit run app.py -- MODEL
 """
 
-from workbench.dashboard.site import open_site
+import streamlit as st
 
-open_site()
+from workbench.dashboard.starting import SCRIPT, started
+
+app = st.App(SCRIPT, lifespan=started)

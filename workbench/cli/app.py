@@ -36,7 +36,7 @@ def entry() -> Path:
     assert found is not None
     assert found.origin is not None
     package = Path(found.origin).parent
-    installed = package / "app.py"
+    installed = package / "front" / "app.py"
     return installed if installed.exists() else package.parent / "app.py"
 
 

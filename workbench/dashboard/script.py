@@ -1,0 +1,5 @@
+"""What Streamlit runs for every visitor and every click: the site."""
+
+from workbench.dashboard.site import open_site
+
+open_site()

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
+from workbench.plots.bands import Line, draw_band, least_n
 from workbench.plots.style import COLOURS, styled
 from workbench.statistics import Score
 
@@ -27,18 +28,8 @@ def curves_figure(
     figure = go.Figure()
     for index, (name, points) in enumerate(series.items()):
         colour, dash = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]
-        times = 100 if percent else 1
-        xs = [place for place, _ in points]
-        highs = [times * (s.value if s.high is None else s.high) for _, s in points]
-        lows = [times * (s.value if s.low is None else s.low) for _, s in points]
-        figure.add_scatter(
-            x=[*xs, *reversed(xs)], y=[*highs, *reversed(lows)], fill="toself", fillcolor=colour, opacity=0.14,
-            line={"width": 0}, hoverinfo="skip", showlegend=False, mode="lines",
-        )  # fmt: skip
-        figure.add_scatter(
-            name=f"{name} (n={min(s.n for _, s in points)})", x=xs, y=[times * s.value for _, s in points],
-            mode="lines+markers" if marks else "lines", line={"color": colour, "dash": dash, "width": 2},
-        )  # fmt: skip
+        line = Line(f"{name} (n={least_n(points)})", colour, dash, 6 if marks else 0)
+        draw_band(figure, points, line, times=100 if percent else 1)
     if limit is not None:
         figure.add_hline(y=limit, line={"color": "#8A8A8A", "dash": "dot"})
     if logarithmic:

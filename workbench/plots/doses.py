@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from workbench.plots.bands import Line, Points, draw_band, least_n
 from workbench.plots.style import COLOURS, MUTED, styled
 from workbench.statistics import Score, rate_score
 
-Points = Sequence[tuple[float, Score]]
 Read = Callable[[str, str, str], Score]  # condition, group and measure
 Named = Sequence[tuple[float, str]]  # a dose and its condition
 
@@ -92,28 +92,11 @@ def doses_figure(panels: Mapping[str, Panel], x: str, window: tuple[float, float
 
 
 def _line(
-    figure: go.Figure,
-    points: Points,
-    style: tuple[str, str, str],
-    share: bool,
-    named: bool,
-    place: Mapping[str, int],
-) -> None:
+    figure: go.Figure, points: Points, style: tuple[str, str, str], share: bool, named: bool, place: Mapping[str, int]
+) -> None:  # fmt: skip
     name, colour, dash = style
-    times, n = 100 if share else 1, min(score.n for _, score in points)
-    xs, scores = [dose for dose, _ in points], [score for _, score in points]
-    highs = [times * (s.value if s.high is None else s.high) for s in scores]
-    lows = [times * (s.value if s.low is None else s.low) for s in scores]
-    figure.add_scatter(
-        x=[*xs, *reversed(xs)], y=[*highs, *reversed(lows)], fill="toself", fillcolor=colour, opacity=0.16,
-        line={"width": 0}, hoverinfo="skip", mode="lines", showlegend=False, **place,
-    )  # fmt: skip
-    figure.add_scatter(
-        name=f"{name} (n={n}), 95 %", x=xs, y=[times * score.value for score in scores], mode="lines+markers",
-        legendgroup=name, line={"color": colour, "dash": dash, "width": 2}, marker={"size": 6}, showlegend=named,
-        text=[f"[{a:.3g}, {b:.3g}], n={score.n}" for a, b, score in zip(lows, highs, scores, strict=True)],
-        hovertemplate=f"{name}, dose %{{x:g}}: %{{y:.3g}} %{{text}}<extra></extra>", **place,
-    )  # fmt: skip
+    line = Line(f"{name} (n={least_n(points)}), 95 %", colour, dash, named=named, group=name)
+    draw_band(figure, points, line, times=100 if share else 1, place=place)
 
 
 def _shaded(figure: go.Figure, window: tuple[float, float], place: Mapping[str, int]) -> None:

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from jaxtyping import Bool, Float64
 from plotly.subplots import make_subplots
 
+from workbench.plots.bands import Line, draw_band, least_n
 from workbench.plots.style import COLOURS, MUTED, styled
 from workbench.statistics import Score
 
@@ -51,18 +52,8 @@ def _line(
     place: Mapping[str, int],
 ) -> None:
     name, colour, dash = style
-    xs = [x for x, _ in points]
-    highs = [s.value if s.high is None else s.high for _, s in points]
-    lows = [s.value if s.low is None else s.low for _, s in points]
-    figure.add_scatter(
-        x=[*xs, *reversed(xs)], y=[*highs, *reversed(lows)], fill="toself", fillcolor=colour, opacity=0.18,
-        line={"width": 0}, hoverinfo="skip", mode="lines", showlegend=False, **place,
-    )  # fmt: skip
-    n = min((s.n for _, s in points), default=0)
-    figure.add_scatter(
-        name=f"{name} (n={n}), 95 %", x=xs, y=[s.value for _, s in points], mode="lines+markers", legendgroup=name,
-        line={"color": colour, "dash": dash, "width": 2}, marker={"size": 4}, showlegend=named, **place,
-    )  # fmt: skip
+    line = Line(f"{name} (n={least_n(points)}), 95 %", colour, dash, 4, named, name)
+    draw_band(figure, points, line, place=place)
 
 
 def tokens_figure(named: Mapping[str, Sequence[tuple[str, float]]], random: Mapping[str, Score]) -> go.Figure:

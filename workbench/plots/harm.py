@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from workbench.plots.bands import Line, draw_band
 from workbench.plots.curves import DASHES
 from workbench.plots.style import COLOURS, MUTED, styled
 from workbench.statistics import Score
@@ -20,17 +21,9 @@ def leanings_figure(series: Mapping[str, Mapping[str, Sequence[Score]]], cosines
     for column, groups in enumerate(series.values(), start=1):
         for index, (name, scores) in enumerate(groups.items()):
             colour = COLOURS[index % len(COLOURS)]
-            figure.add_scatter(
-                x=[*layers, *reversed(layers)],
-                y=[*(_end(s, "high") for s in scores), *(_end(s, "low") for s in reversed(scores))],
-                fill="toself", fillcolor=colour, opacity=0.14, line={"width": 0}, hoverinfo="skip", mode="lines",
-                showlegend=False, row=1, col=column,
-            )  # fmt: skip
-            figure.add_scatter(
-                name=f"{name} (n={scores[0].n})", x=layers, y=[s.value for s in scores], mode="lines",
-                line={"color": colour, "dash": DASHES[index % len(DASHES)], "width": 2}, showlegend=column == 1,
-                row=1, col=column,
-            )  # fmt: skip
+            line = Line(f"{name} (n={scores[0].n})", colour, DASHES[index % len(DASHES)], 0, column == 1)
+            points = list(zip(layers, scores, strict=True))
+            draw_band(figure, points, line, place={"row": 1, "col": column})
         figure.add_hline(y=0, line={"color": MUTED, "dash": "dot"}, row=1, col=column)
     figure.add_scatter(
         x=layers, y=list(cosines), mode="lines+markers", line={"color": MUTED, "width": 2}, showlegend=False, row=2,
@@ -41,8 +34,3 @@ def leanings_figure(series: Mapping[str, Mapping[str, Sequence[Score]]], cosines
     figure.update_yaxes(title="cosine", range=[-0.5, 1.05], row=2, col=1)
     figure.update_layout(height=640, legend={"y": 1.1})
     return figure
-
-
-def _end(score: Score, end: str) -> float:
-    value = getattr(score, end)
-    return score.value if value is None else float(value)

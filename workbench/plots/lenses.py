@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
+from workbench.plots.bands import Line, draw_band, least_n
 from workbench.plots.style import COLOURS, MUTED, styled
 from workbench.statistics import Score
 
@@ -71,16 +72,8 @@ def layers_figure(
     for number, (name, scores) in enumerate(series.items()):
         colour = MUTED if "shuffled" in name else COLOURS[(1, 0, 2, 3, 4, 5)[number % 6]]
         dash = ("solid", "dash", "dot", "dashdot")[number % 4]
-        highs = [s.value if s.high is None else s.high for s in scores]
-        lows = [s.value if s.low is None else s.low for s in scores]
-        figure.add_scatter(
-            x=[*depths, *reversed(depths)], y=[*highs, *reversed(lows)], fill="toself", fillcolor=colour, opacity=0.16,
-            line={"width": 0}, mode="lines", hoverinfo="skip", showlegend=False,
-        )  # fmt: skip
-        figure.add_scatter(
-            name=f"{_plain(name)} (n={min(s.n for s in scores)})", x=list(depths), y=[s.value for s in scores],
-            mode="lines+markers", line={"color": colour, "dash": dash, "width": 2}, marker={"size": 5},
-        )  # fmt: skip
+        points = list(zip(depths, scores, strict=True))
+        draw_band(figure, points, Line(f"{_plain(name)} (n={least_n(points)})", colour, dash, 5))
     for said, place in (marks or {}).items():
         figure.add_vline(
             x=place, line={"color": MUTED, "dash": "dot"}, annotation_text=_plain(said),

@@ -31,3 +31,10 @@ class Score(BaseModel):
         if self.low is None or self.high is None:
             return f"{self.value:{spec}} [n=1]"
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+    @property
+    def percent(self) -> str:
+        """A share as per cent: `60 % [39, 78]`."""
+        if self.low is None or self.high is None:
+            return f"{100 * self.value:.0f} % [n=1]"
+        return f"{100 * self.value:.0f} % [{100 * self.low:.0f}, {100 * self.high:.0f}]"

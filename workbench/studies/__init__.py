@@ -2,7 +2,7 @@
 
 from workbench.studies.attacks import record_attacks
 from workbench.studies.carding import record_card
-from workbench.studies.demonstration import demonstrate
+from workbench.studies.demonstration import Parts, demonstrate
 from workbench.studies.dose import Dose, DoseSettings
 from workbench.studies.dosing import record_dose, rederive_dose
 from workbench.studies.identifiability import Card, identify, rederive_card
@@ -16,6 +16,7 @@ __all__ = [
     "DoseSettings",
     "Grid",
     "MinimiseSettings",
+    "Parts",
     "demonstrate",
     "identify",
     "minimise",

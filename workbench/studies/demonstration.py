@@ -6,19 +6,21 @@ sees.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 from workbench.activations import ActivationStore
-from workbench.evaluation import Evaluation, make_judge, measure
+from workbench.evaluation import Evaluation, Settings, make_judge, measure
 from workbench.interventions import Ablate, Add, Recipe, random_control
 from workbench.models import Subject
-from workbench.prompts import builtin_pairs
+from workbench.prompts import ContrastPairs, Prompts, builtin_pairs
 from workbench.runs import RunFolder, RunManifest, note, write_figure
 from workbench.search import Found, SearchSettings, find_direction
 from workbench.search.choosing import last_layer
 from workbench.search.finding import draw
 from workbench.search.recorded import digests_of, keep_found
 
-N_TRAIN, N_VAL, N_TEST = 64, 8, 20
+N_TRAIN, N_VAL, N_TEST, TOKENS = 64, 8, 20, 64
+FIGURE = "refusals.html"
 
 
 def demo_settings(subject: Subject) -> SearchSettings:
@@ -27,13 +29,36 @@ def demo_settings(subject: Subject) -> SearchSettings:
     return SearchSettings(n_train=N_TRAIN, n_val=30, most_val=N_VAL, positions=(-2, -1), layers=layers)
 
 
-def demonstrate(subject: Subject, *, n_test: int = N_TEST, out: Path | None = None, fresh: bool = False) -> RunFolder:
-    """Find, ablate, add, measure, into a run folder. A finished one is handed back unless `fresh`."""
-    settings = demo_settings(subject)
-    train, val, test = (builtin_pairs(part) for part in ("train", "val", "test"))
-    test = type(test)(test.positive.sample(n_test), test.negative.sample(n_test))
+class Parts(NamedTuple):
+    """What finds a direction, what chooses it, and what neither sees."""
+
+    train: ContrastPairs
+    val: ContrastPairs
+    test: ContrastPairs
+
+    @classmethod
+    def builtin(cls) -> "Parts":
+        return cls(*(builtin_pairs(part) for part in ("train", "val", "test")))
+
+
+def demonstrate(
+    subject: Subject,
+    parts: Parts | None = None,
+    *,
+    n_test: int = N_TEST,
+    max_new_tokens: int = TOKENS,
+    search: SearchSettings | None = None,
+    out: Path | None = None,
+    fresh: bool = False,
+) -> RunFolder:
+    """Find, ablate, add, measure, into a run folder. A finished one is handed back unless `fresh`.
+
+    `search` is the small grid unless it is given.
+    """
+    settings, (train, val, whole) = search or demo_settings(subject), parts or Parts.builtin()
+    test = ContrastPairs(whole.positive.sample(n_test), whole.negative.sample(n_test))
     data = digests_of(draw(train, val, settings)) | {"test": test.digest}
-    options = settings.to_json() | {"judge": make_judge("local").identity, "max_new_tokens": 64}
+    options = settings.to_json() | {"judge": make_judge("local").identity, "max_new_tokens": max_new_tokens}
     manifest = RunManifest(command="demo", settings=options, model=subject.identity, data=data)
     folder = RunFolder.start(manifest, out, fresh=fresh)
     if folder.done:
@@ -44,18 +69,18 @@ def demonstrate(subject: Subject, *, n_test: int = N_TEST, out: Path | None = No
             subject, train, validation=val, settings=settings, store=ActivationStore.default(), folder=folder
         )
     keep_found(folder, found)
+    asked = conditions(subject, found, val.positive.sample(N_TEST))
     with folder.timed("measure"):
-        evaluation = measure(subject, conditions(subject, found), test, folder=folder)
-    write_figure(folder.path / "refusals.html", evaluation.plot())
+        evaluation = measure(subject, asked, test, settings=Settings(max_new_tokens), folder=folder)
+    write_figure(folder.path / FIGURE, evaluation.plot())
     folder.finish(_results(found, evaluation), evaluation.scores())
     return folder
 
 
-def conditions(subject: Subject, found: Found) -> dict[str, Recipe]:
-    """Baseline, the direction ablated and added, and a matched random control of each."""
+def conditions(subject: Subject, found: Found, seen: Prompts) -> dict[str, Recipe]:
+    """Baseline, the direction ablated and added, and a random control of each, matched on prompts that were seen."""
     ablated = Ablate(found.direction).at("all")
     added = Add(found.direction).at(found.direction.site)
-    seen = builtin_pairs("val").positive.sample(N_TEST)
     return {
         "baseline": Recipe(),
         "ablated": ablated,

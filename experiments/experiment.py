@@ -1,0 +1,130 @@
+"""An experiment: one question to a real model, from settings in a file to a line for the log.
+
+`NAME.py` stands beside `NAME.toml`. The TOML file says the question, where it comes from, how long it takes, and the
+settings; the module holds their shape, `Settings`, and how the question is answered, `answer`. `workbench experiment
+run NAME` reads the settings, opens the model, and writes a run folder: manifest, results, the figure, the runs that it
+is made of, and one line in words. The same command goes on with what was stopped.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from experiments.listing import about, experiments
+from workbench.errors import UsageError, first_fault
+from workbench.models import Subject, open_model
+from workbench.models.catalog import DEFAULT_MODEL
+from workbench.prompts import Prompts, load_prompts
+from workbench.runs import RunFolder, RunManifest, note, write_figure, write_text
+from workbench.statistics import Score
+
+if TYPE_CHECKING:
+    from workbench.plots import Figure
+
+COMMAND, FIGURE, LINE = "experiment", "figure.html", "line.md"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Marks a setting that names prompts, and says what they are."""
+
+    label: str
+
+
+Harmful = Annotated[str, Labelled("harmful")]
+Harmless = Annotated[str, Labelled("harmless")]
+
+
+class ExperimentSettings(BaseModel):
+    """The settings of an experiment; each default is written in its TOML file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = DEFAULT_MODEL
+    dtype: str | None = None
+
+    def opened(self) -> Subject:
+        """The model that is asked."""
+        return open_model(self.model, dtype=self.dtype)
+
+    def prompts(self) -> dict[str, Prompts]:
+        """The sets that the settings name, by setting."""
+        labels = {
+            name: mark.label
+            for name, info in type(self).model_fields.items()
+            for mark in info.metadata
+            if isinstance(mark, Labelled)
+        }
+        return {name: load_prompts(getattr(self, name), label) for name, label in labels.items()}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came out: a line in words, its figure, numbers, and the runs in the folder that they come from."""
+
+    line: str
+    figure: "Figure"
+    results: Mapping[str, Any]
+    scores: list[Score]
+    parts: tuple[RunFolder, ...] = field(default=())
+
+
+class Answering(Protocol):
+    """The module of an experiment."""
+
+    Settings: type[ExperimentSettings]
+
+    @staticmethod
+    def answer(settings: Any, subject: Subject, prompts: Mapping[str, Prompts], folder: RunFolder) -> Answer: ...
+
+
+def settings_of(name: str, file: Path | None = None, changes: Mapping[str, Any] | None = None) -> ExperimentSettings:
+    """The settings of an experiment: its own, those of `file` over them, and `changes` over both.
+
+    Raises UsageError where there is no such experiment, or a setting is not one of its.
+    """
+    known = experiments()
+    if name not in known:
+        raise UsageError(f"There is no experiment called {name!r}; there are: {', '.join(known)}.")
+    given = known[name].settings | (about(file).settings if file else {}) | dict(changes or {})
+    shape = _module(name).Settings
+    try:
+        return shape(**given)
+    except ValidationError as error:
+        raise UsageError(
+            f"The settings of {name} cannot be read ({first_fault(error)}); it has {', '.join(shape.model_fields)}."
+        ) from error
+
+
+def run_experiment(name: str, settings: ExperimentSettings, out: Path | None = None) -> RunFolder:
+    """Answer the question into a run folder; a finished run of the same settings is handed back as it is."""
+    subject, prompts = settings.opened(), settings.prompts()
+    said = settings.model_dump(mode="json") | {"experiment": name}
+    data = {key: each.digest for key, each in prompts.items()}
+    folder = RunFolder.start(RunManifest(command=COMMAND, settings=said, model=subject.identity, data=data), out)
+    if folder.done:
+        note(f"This experiment was run before; its result is in {folder.path}.")
+        return folder
+    with folder.timed(name):
+        found = _module(name).answer(settings, subject, prompts, folder)
+    line = f"- {datetime.now(UTC):%Y-%m-%d} `workbench experiment run {name}` on {subject.name}: {found.line}"
+    write_figure(folder.path / FIGURE, found.figure)
+    write_text(folder.path / LINE, f"{line}\n")
+    parts = {part.path.name: part.manifest.seal for part in found.parts}
+    folder.finish({**found.results, "experiment": name, "line": line, "parts": parts}, found.scores)
+    return folder
+
+
+def part(name: str, scores: list[Score]) -> list[Score]:
+    """The scores of a run within an experiment, named after it."""
+    return [score.model_copy(update={"name": f"{name}/{score.name}"}) for score in scores]
+
+
+def _module(name: str) -> Answering:
+    found: Any = importlib.import_module(f"experiments.{name.replace('-', '_')}")
+    return found

@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
@@ -18,7 +19,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from experiments.listing import about, experiments
 from workbench.errors import UsageError, first_fault
 from workbench.models import Subject, open_model
-from workbench.models.catalog import DEFAULT_MODEL
 from workbench.prompts import Prompts, load_prompts
 from workbench.runs import RunFolder, RunManifest, note, write_figure, write_text
 from workbench.statistics import Score
@@ -45,12 +45,11 @@ class ExperimentSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str = DEFAULT_MODEL
     dtype: str | None = None
 
-    def opened(self) -> Subject:
-        """The model that is asked."""
-        return open_model(self.model, dtype=self.dtype)
+    def identity(self) -> dict[str, str]:
+        """Which model is asked, or models, as a manifest names them."""
+        raise NotImplementedError
 
     def prompts(self) -> dict[str, Prompts]:
         """The sets that the settings name, by setting."""
@@ -61,6 +60,20 @@ class ExperimentSettings(BaseModel):
             if isinstance(mark, Labelled)
         }
         return {name: load_prompts(getattr(self, name), label) for name, label in labels.items()}
+
+
+class OneModel(ExperimentSettings):
+    """The settings of an experiment on one model."""
+
+    model: str
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The model, opened once."""
+        return open_model(self.model, dtype=self.dtype)
+
+    def identity(self) -> dict[str, str]:
+        return self.subject.identity
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ class Answering(Protocol):
     Settings: type[ExperimentSettings]
 
     @staticmethod
-    def answer(settings: Any, subject: Subject, prompts: Mapping[str, Prompts], folder: RunFolder) -> Answer: ...
+    def answer(settings: Any, prompts: Mapping[str, Prompts], folder: RunFolder) -> Answer: ...
 
 
 def settings_of(name: str, file: Path | None = None, changes: Mapping[str, Any] | None = None) -> ExperimentSettings:
@@ -103,26 +116,21 @@ def settings_of(name: str, file: Path | None = None, changes: Mapping[str, Any] 
 
 def run_experiment(name: str, settings: ExperimentSettings, out: Path | None = None) -> RunFolder:
     """Answer the question into a run folder; a finished run of the same settings is handed back as it is."""
-    subject, prompts = settings.opened(), settings.prompts()
+    prompts, model = settings.prompts(), settings.identity()
     said = settings.model_dump(mode="json") | {"experiment": name}
     data = {key: each.digest for key, each in prompts.items()}
-    folder = RunFolder.start(RunManifest(command=COMMAND, settings=said, model=subject.identity, data=data), out)
+    folder = RunFolder.start(RunManifest(command=COMMAND, settings=said, model=model, data=data), out)
     if folder.done:
         note(f"This experiment was run before; its result is in {folder.path}.")
         return folder
     with folder.timed(name):
-        found = _module(name).answer(settings, subject, prompts, folder)
-    line = f"- {datetime.now(UTC):%Y-%m-%d} `workbench experiment run {name}` on {subject.name}: {found.line}"
+        found = _module(name).answer(settings, prompts, folder)
+    line = f"- {datetime.now(UTC):%Y-%m-%d} `workbench experiment run {name}` on {model['name']}: {found.line}"
     write_figure(folder.path / FIGURE, found.figure)
     write_text(folder.path / LINE, f"{line}\n")
     parts = {part.path.name: part.manifest.seal for part in found.parts}
     folder.finish({**found.results, "experiment": name, "line": line, "parts": parts}, found.scores)
     return folder
-
-
-def part(name: str, scores: list[Score]) -> list[Score]:
-    """The scores of a run within an experiment, named after it."""
-    return [score.model_copy(update={"name": f"{name}/{score.name}"}) for score in scores]
 
 
 def _module(name: str) -> Answering:

@@ -1,7 +1,5 @@
 """Does the model know of harm on another line than the one that refuses? After Zhao et al. 2025.
 
-    python -m experiments.harm_and_refusal OUT HARMFUL HARMLESS HARMLESS_TEST [MODEL]
-
 1. Both directions at every layer, and how prompts lean whose harm and refusal part ways (`probes.harm_and_refusal`);
    among the harmless prompts are built-in ones that only look harmful.
 2. What steering each does, on harmless prompts that gave no direction: added once, at every token, at four layers, how
@@ -9,43 +7,64 @@
    edit, and a random direction of the same length.
 """
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from probes.harm_and_refusal import HarmAndRefusal, harm_and_refusal, refusals
+from experiments.experiment import Answer, Harmful, Harmless, OneModel
+from probes.harm_and_refusal import INSTRUCTION, HarmAndRefusal, harm_and_refusal, refusals
 from workbench.evaluation.judges.phrase import refuses
 from workbench.evaluation.yes_no import answers
 from workbench.generation import generate
 from workbench.interventions import Add, Recipe, random_control, steered
-from workbench.models import Subject, open_model, token_rows
-from workbench.prompts import Prompts, builtin_prompts, load_prompts
-from workbench.runs import digest_json, read_json, reporting, rich_reporter, track, write_figure, write_json, write_text
+from workbench.models import Subject, token_rows
+from workbench.prompts import Prompts, builtin_prompts
+from workbench.runs import RunFolder, read_json, track, write_json, write_text
 from workbench.runs.files import append_line, read_lines
-from workbench.statistics import mean_score, rate_score
+from workbench.statistics import Score, mean_score, rate_score
 
-N_HARMLESS, N_STEERED, DEPTHS = 128, 40, (0.5, 0.625, 0.75, 0.875)
+DEPTHS = (0.5, 0.625, 0.75, 0.875)
 QUESTION = "{request}\n\nIs the request above harmful? Answer with one word, Yes or No."
+ROWS, REFUSED = "steering.jsonl", "refused.json"
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Find, lean and steer; a JSON file, a table and a figure below OUT."""
-    out, name = Path(arguments[0]), (arguments[4] if len(arguments) > 4 else "qwen2.5-coder-0.5b-instruct")
-    harmful, harmless = load_prompts(arguments[1], "harmful"), load_prompts(arguments[2], "harmless")
-    looks = builtin_prompts("looks-harmful", "train")
-    mixed = Prompts((*harmless.sample(N_HARMLESS, 0), *looks), "harmless, and looks harmful")
-    asked = load_prompts(arguments[3], "harmless").sample(N_STEERED, 0)
-    with rich_reporter() as reporter, reporting(reporter):
-        subject = open_model(name)
-        key = digest_json([subject.identity, *(each.digest for each in (harmful, mixed, asked))])[:12]
-        refused = kept_refusals(subject, Prompts((*harmful, *mixed), "all prompts"), out / f"refused-{key}.json")
-        found = harm_and_refusal(subject, harmful, mixed, refused=refused)
-        write_text(out / "leanings.csv", found.to_pandas().to_csv(index=False))
-        write_figure(out / "leanings.html", found.plot())
-        rows = kept_rows(subject, found, asked, out / f"steering-{key}.jsonl")
-    write_json(out / "steering.json", {"found": repr(found), "rows": rows})
-    sys.stdout.write("\n".join([repr(found), *map(said, rows)]) + "\n")
+class Settings(OneModel):
+    """Prompts that give the directions, harmless ones that are steered, and how many."""
+
+    harmful: Harmful
+    harmless: Harmless
+    test_harmless: Harmless
+    n_harmless: int
+    n_steered: int
+
+
+def answer(settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder) -> Answer:
+    """Find, lean and steer; what was measured before a stop is kept."""
+    subject, harmful, looks = settings.subject, prompts["harmful"], builtin_prompts("looks-harmful", "train")
+    mixed = Prompts((*prompts["harmless"].sample(settings.n_harmless, 0), *looks), "harmless, and looks harmful")
+    asked = prompts["test_harmless"].sample(settings.n_steered, 0)
+    refused = kept_refusals(subject, Prompts((*harmful, *mixed), "all prompts"), folder.path / REFUSED)
+    found = harm_and_refusal(subject, harmful, mixed, refused=refused)
+    write_text(folder.path / "leanings.csv", found.to_pandas().to_csv(index=False))
+    rows = kept_rows(subject, found, asked, folder.path / ROWS)
+    scores = [
+        Score.model_validate(row[key]).model_copy(update={"name": f"{named(row)}/{key}"})
+        for row in rows
+        for key in ("refused", "harmful")
+    ]
+    return Answer(told(found, rows), found.plot(), {"found": repr(found), "rows": rows}, scores)
+
+
+def told(found: HarmAndRefusal, rows: Sequence[Mapping[str, Any]]) -> str:
+    """How far the two lines lie apart, and what adding each does where it does most."""
+    layer = found.guard_layer(INSTRUCTION)
+    most = max(rows, key=lambda row: row["refused"]["value"])
+    none = next(row for row in rows if row["layer"] is None)
+    return (
+        f"{found!r}; at layer {layer}, where harm is read best, the two directions have a cosine of "
+        f"{found.cosines[layer]:.2f}; steering harmless prompts: {said(none)}; the most refused: {said(most)} "
+        f"(n={none['refused']['n']})"
+    )
 
 
 def kept_refusals(subject: Subject, prompts: Prompts, file: Path) -> list[bool]:
@@ -87,14 +106,11 @@ def measured(subject: Subject, recipe: Recipe, asked: Prompts) -> dict[str, Any]
     return {"refused": no.model_dump(), "harmful": yes.model_dump()}
 
 
-def said(row: dict[str, Any]) -> str:
-    where = "" if row["layer"] is None else f" at layer {row['layer']}"
-    parts = (
-        f"{key} {row[key]['value']:.2f} [{row[key]['low']:.2f}, {row[key]['high']:.2f}]"
-        for key in ("refused", "harmful")
-    )
-    return f"{row['direction']}{where}: {', '.join(parts)}"
+def named(row: Mapping[str, Any]) -> str:
+    """Which direction was added, and where."""
+    return str(row["direction"]) + ("" if row["layer"] is None else f" at layer {row['layer']}")
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def said(row: Mapping[str, Any]) -> str:
+    parts = (f"{key} {Score.model_validate(row[key]).percent}" for key in ("refused", "harmful"))
+    return f"{named(row)}: {', '.join(parts)}"

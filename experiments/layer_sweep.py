@@ -12,13 +12,13 @@ measured on others (`workbench evaluate`).
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.experiment import Answer, ExperimentSettings, Harmful, Harmless, part
-from workbench.models import Subject
+from experiments.experiment import Answer, Harmful, Harmless, OneModel
 from workbench.plots.panels import panels_figure
 from workbench.prompts import ContrastPairs, Prompts
 from workbench.runs import RunFolder
 from workbench.search import SearchSettings, record_find
 from workbench.statistics import Score
+from workbench.studies.verifying import part_of
 
 REAL, RANDOM = "difference-in-means", "random-control"
 MEASURES = {
@@ -28,7 +28,7 @@ MEASURES = {
 }
 
 
-class Settings(ExperimentSettings):
+class Settings(OneModel):
     """Prompts, how many of them, and the position."""
 
     harmful: Harmful
@@ -41,7 +41,7 @@ class Settings(ExperimentSettings):
     filtered: bool = True
 
 
-def answer(settings: Settings, subject: Subject, prompts: Mapping[str, Prompts], folder: RunFolder) -> Answer:
+def answer(settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder) -> Answer:
     """A search of all layers by either method; what it would choose is left alone."""
     pairs = ContrastPairs(prompts["harmful"], prompts["harmless"])
     held = ContrastPairs(prompts["val_harmful"], prompts["val_harmless"])
@@ -51,7 +51,7 @@ def answer(settings: Settings, subject: Subject, prompts: Mapping[str, Prompts],
             n_train=settings.n_train, n_val=settings.n_val, positions=(settings.position,), filtered=settings.filtered,
             method=method, strategy="exhaustive",
         )  # fmt: skip
-        runs[method] = record_find(subject, pairs, validation=held, settings=search, out=folder.path / method)
+        runs[method] = record_find(settings.subject, pairs, validation=held, settings=search, out=folder.path / method)
     rows = {method: sorted(run.results()["evaluations"], key=lambda row: row["layer"]) for method, run in runs.items()}
     names = {REAL: "refusal direction", RANDOM: "random direction, as long"}
     panels = {
@@ -61,7 +61,7 @@ def answer(settings: Settings, subject: Subject, prompts: Mapping[str, Prompts],
         line=told(rows),
         figure=panels_figure(panels, "layer"),
         results={"rows": rows, "directions": {method: run.results()["direction"] for method, run in runs.items()}},
-        scores=[score for method, run in runs.items() for score in part(method, run.manifest.scores)],
+        scores=[score for method, run in runs.items() for score in part_of(method, run.manifest.scores)],
         parts=tuple(runs.values()),
     )
 

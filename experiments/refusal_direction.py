@@ -10,19 +10,19 @@ direction does neither.
 
 from collections.abc import Mapping
 
-from experiments.experiment import Answer, ExperimentSettings, Harmful, Harmless, part
+from experiments.experiment import Answer, Harmful, Harmless, OneModel
 from workbench.evaluation.rederiving import rebuilt
-from workbench.models import Subject
 from workbench.prompts import ContrastPairs, Prompts
 from workbench.runs import RunFolder
 from workbench.search import SearchSettings
 from workbench.statistics import Score
 from workbench.studies import Parts, demonstrate
+from workbench.studies.verifying import part_of
 
 RUN = "demonstration"
 
 
-class Settings(ExperimentSettings):
+class Settings(OneModel):
     """Prompts of each part, and how many of them."""
 
     train_harmful: Harmful
@@ -38,12 +38,12 @@ class Settings(ExperimentSettings):
     filtered: bool = True
 
 
-def answer(settings: Settings, subject: Subject, prompts: Mapping[str, Prompts], folder: RunFolder) -> Answer:
+def answer(settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder) -> Answer:
     """The search and the five conditions, in a run of their own."""
     parts = Parts(*(ContrastPairs(prompts[f"{name}_harmful"], prompts[f"{name}_harmless"]) for name in _PARTS))
     search = SearchSettings(n_train=settings.n_train, n_val=settings.n_val, filtered=settings.filtered)
     run = demonstrate(
-        subject, parts, n_test=settings.n_test, max_new_tokens=settings.max_new_tokens, search=search,
+        settings.subject, parts, n_test=settings.n_test, max_new_tokens=settings.max_new_tokens, search=search,
         out=folder.path / RUN,
     )  # fmt: skip
     scores = {score.name: score for score in run.manifest.scores}
@@ -53,7 +53,7 @@ def answer(settings: Settings, subject: Subject, prompts: Mapping[str, Prompts],
         line=f"layer {chosen['layer']}, position {chosen['position']}; {told(scores)}",
         figure=rebuilt(run).plot(),
         results=results,
-        scores=part(RUN, run.manifest.scores),
+        scores=part_of(RUN, run.manifest.scores),
         parts=(run,),
     )
 

@@ -20,6 +20,7 @@ from workbench.cli import (
     doctor,
     dose,
     evaluate,
+    experiment,
     export,
     find,
     generate,
@@ -64,6 +65,7 @@ app.command("patch")(patch.command)
 app.command("lens")(lens.command)
 app.command("bench")(bench.command)
 app.add_typer(concepts.app)
+app.add_typer(experiment.app)
 app.add_typer(probe.app)
 app.add_typer(runs.app, name="runs")
 

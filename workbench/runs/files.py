@@ -93,6 +93,15 @@ def append_line(path: Path, value: Any) -> None:
         raise _explained(error, path) from error
 
 
+def append_text(path: Path, text: str) -> None:
+    """Add text to the end of a file that somebody reads."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise _explained(error, path) from error
+
+
 def _whole_length(path: Path) -> int:
     """The bytes of a journal up to its last whole line; a kill may have left part of one behind."""
     length = path.stat().st_size

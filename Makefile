@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo app test check fast docs install clean
+.PHONY: demo app test long laws check docs install clean
 .DEFAULT_GOAL := demo
 
 install: $(READY)
@@ -28,13 +28,17 @@ demo: $(READY)
 app: $(READY)
 	$(BIN)/workbench app
 
-# The tests that need no real model, two at a time, each on one core: their models are tiny, and threads only wait.
-fast: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not real'
+# The tests that need no real model and no long time, two at a time, each on one core: threads only wait here.
+test: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not real and not long and not product'
 
-# Every test: the fast ones, then those on the catalog's models, one at a time and on all cores.
-test: fast
-	$(BIN)/python -m pytest -m real
+# The others: on the catalog's models, the notebooks, a cluster. One at a time, on all cores.
+long: $(READY)
+	$(BIN)/python -m pytest -m '(real or long) and not product'
+
+# Every law, edit, scope and architecture with every other, where `test` has every two of them.
+laws: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not real' tests/laws
 
 # The site: guides, notebooks, and every method, command and public name, in docs/site/index.html.
 docs: $(READY)

@@ -10,11 +10,17 @@ import pytest
 import torch
 
 from tests.laws.table import pytest_runtest_logreport, pytest_runtest_makereport, pytest_terminal_summary
+from tests.laws.thinning import pytest_collection_modifyitems
 from tests.tiny import CONFIGS, save_model
 from workbench.directions import Direction
 from workbench.models import Site, Subject, open_model
 
-__all__ = ["pytest_runtest_logreport", "pytest_runtest_makereport", "pytest_terminal_summary"]
+__all__ = [
+    "pytest_collection_modifyitems",
+    "pytest_runtest_logreport",
+    "pytest_runtest_makereport",
+    "pytest_terminal_summary",
+]
 ARCHITECTURES = tuple(CONFIGS)
 REAL = ("qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct")
 

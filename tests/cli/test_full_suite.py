@@ -10,6 +10,7 @@ from tests.conftest import random_direction
 from workbench.models import Subject
 
 
+@pytest.mark.long
 def test_the_full_suite_from_the_command_line_verifies_from_its_own_folder(
     run: Run, long_folder: Path, long_llama: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Run
 
 
@@ -19,6 +21,7 @@ def test_geometry_writes_its_table_and_figures(run: Run, model: Path, tmp_path: 
     assert "n=10 and 10" in run(*options)[1]
 
 
+@pytest.mark.long
 def test_geometry_names_a_directions_tokens_and_lays_planes_by_another_method(
     run: Run, model: Path, direction: Path, tmp_path: Path
 ) -> None:

@@ -29,8 +29,9 @@ def talking(page: Page) -> None:
     expect(page.get_by_role("button", name="Stop")).to_be_visible(timeout=SOON)
 
 
-def answered(page: Page) -> None:
-    expect(page.get_by_role("button", name="Replay").last).to_be_visible(timeout=SOON)
+def answered(page: Page, messages: int = 1) -> None:
+    """So many messages have their replies. One that was just sent may not be on the page yet: it is waited for."""
+    expect(page.get_by_role("button", name="Replay")).to_have_count(messages, timeout=SOON)
     expect(page.get_by_role("button", name="Stop")).to_have_count(0, timeout=SOON)
 
 
@@ -132,14 +133,14 @@ def test_a_branch_goes_on_elsewhere(visit: Visit) -> None:
     one = visit()
     page = one.open("chat?length=8", "Chat lab")
     ready(page)
-    for text in ("The first message.", "The second message."):
+    for number, text in enumerate(("The first message.", "The second message."), start=1):
         one.say(text)
-        answered(page)
+        answered(page, number)
     page.get_by_role("button", name="Branch").first.click()
     said = page.get_by_test_id("stChatMessage")  # the code to copy below holds the history too
     expect(said.filter(has_text="The second message.")).to_have_count(0, timeout=SOON)
     one.say("Another second message.")
-    answered(page)
+    answered(page, 2)
     expect(said).to_have_text([re.compile("The first message"), re.compile("Another second")], timeout=SOON)
 
 

@@ -178,6 +178,7 @@ def assert_nobody_meets(subject: Subject, messages: int) -> None:
     assert same_bits(logits_of(subject), before)
 
 
+@pytest.mark.long
 def test_eight_sessions_with_other_recipes_get_what_each_would_get_alone(long_llama: Subject) -> None:
     assert_nobody_meets(long_llama, messages=50)
 

@@ -191,6 +191,7 @@ def drawn(draws: np.random.Generator, conditions: int, n: int = 24) -> Evaluatio
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("conditions", "tables"), [(1, 400), (8, 80), (40, 30)])
 def test_a_table_without_a_difference_says_so_95_times_in_100_however_long_it_is(conditions: int, tables: int) -> None:
     draws = np.random.default_rng(conditions)

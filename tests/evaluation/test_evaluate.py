@@ -103,6 +103,7 @@ def test_an_interrupted_run_goes_on_from_what_it_wrote(
     assert calls == 7  # six parts, one of which was begun twice
 
 
+@pytest.mark.long
 def test_the_full_suite_measures_all_with_three_controls_and_derives_again(
     long_llama: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

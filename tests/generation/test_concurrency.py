@@ -73,6 +73,7 @@ def _together(jobs: Sequence[Callable[[], None]]) -> None:
         raise failed[0]
 
 
+@pytest.mark.long
 def test_eight_threads_of_fifty_requests_differ_in_no_token_and_keep_no_memory(llama: Subject) -> None:
     storm(llama, 4, 8)  # what is allocated once, is
     gc.collect()

@@ -24,6 +24,7 @@ from workbench.studies import Grid, sweep
 
 ray = pytest.importorskip("ray")
 LINGER = "tests.runs.jobs:linger"
+pytestmark = pytest.mark.long  # a cluster takes its time to start
 
 
 @pytest.fixture(autouse=True, scope="module")

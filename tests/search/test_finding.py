@@ -229,6 +229,7 @@ def test_a_search_is_written_down_and_verifies(llama: Subject, tmp_path: Path) -
     assert folder.changed_files() == ["measurements.jsonl"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("search", ["exhaustive", "screened"])
 def test_a_killed_search_goes_on_where_it_was_and_gives_the_same_result(
     tiny_folders: dict[str, Path], tmp_path: Path, search: str

@@ -46,6 +46,7 @@ def test_every_condition_is_measured_on_prompts_that_the_search_never_saw(llama:
     assert demonstrate(llama, n_test=3, out=tmp_path / "r").manifest.started == folder.manifest.started
 
 
+@pytest.mark.long
 def test_the_command_prints_one_table_three_replies_and_what_to_try_next(
     tiny_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,17 @@
+"""The cases that are kept hold every pair of two axes."""
+
+from itertools import combinations, product
+
+import pytest
+
+from tests.laws.thinning import kept
+
+
+@pytest.mark.parametrize("lengths", [(16, 8, 6), (3, 6, 6), (16, 2, 6), (17, 9, 7)])
+def test_every_pair_meets_and_few_cases_are_kept(lengths: tuple[int, int, int]) -> None:
+    axes = [[f"{number:02}" for number in range(length)] for length in lengths]
+    every = list(product(*axes))
+    found = [place for place in every if kept(place, axes)]
+    assert len(found) <= -(-len(every) // min(lengths)) + len(every) // 10
+    for one, other in combinations(range(3), 2):
+        assert {(place[one], place[other]) for place in found} == set(product(axes[one], axes[other]))

@@ -29,6 +29,7 @@ from torch.nn.functional import cosine_similarity
 from workbench.activations import Activations, capture
 from workbench.activations.capturing import post_instruction_positions
 from workbench.directions import Direction
+from workbench.display import Shown
 from workbench.errors import CaptureError
 from workbench.evaluation.judges.phrase import refuses
 from workbench.generation import generate
@@ -46,7 +47,7 @@ _LEAST = 4  # plain cases of a kind, for two halves of two
 
 
 @dataclass(frozen=True, eq=False)
-class HarmAndRefusal:
+class HarmAndRefusal(Shown):
     """Both directions of every layer, and how each prompt leans there.
 
     `leanings` are by position (instruction, template), layer and prompt; `dealt` the same where the plain cases were

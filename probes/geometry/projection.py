@@ -18,6 +18,7 @@ from scipy.linalg import orthogonal_procrustes
 from probes.geometry.plane import PlaneMethod, faith, planes
 from probes.geometry.table import capture_classes, check_classes, points_at
 from workbench.activations import Activations
+from workbench.display import Shown
 from workbench.models import Site, Subject
 from workbench.prompts import ContrastPairs
 from workbench.runs import track
@@ -29,7 +30,7 @@ _LEAST = 2  # points of a class
 
 
 @dataclass(frozen=True, eq=False)
-class Projection:
+class Projection(Shown):
     """Where each prompt lies in the plane of each layer.
 
     `faith` is the trustworthiness of each plane, `held` the share of variance that it holds; None where the method is

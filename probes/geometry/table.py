@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float64
 
 from probes.geometry import measures
 from workbench.activations import Activations, capture
+from workbench.display import Shown
 from workbench.errors import CaptureError
 from workbench.models import Site, Subject
 from workbench.prompts import ContrastPairs, Prompts, for_tuning
@@ -46,7 +47,7 @@ _Classes = Bool[np.ndarray, " n"]
 
 
 @dataclass(frozen=True, eq=False)
-class GeometryTable:
+class GeometryTable(Shown):
     """The measures of every layer, by name; `shuffled` those with shuffled labels."""
 
     sites: tuple[Site, ...]

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from workbench.directions import Direction
 from workbench.directions.geometry import random_unit
+from workbench.display import Shown
 from workbench.errors import UsageError
 from workbench.models import Subject
 from workbench.statistics import Score
@@ -33,7 +34,7 @@ _ROWS = 16384  # tokens in memory at once, in float32
 
 
 @dataclass(frozen=True, eq=False)
-class Vocabulary:
+class Vocabulary(Shown):
     """The nearest and farthest tokens of a direction, by (matrix, end), and what random directions reach there.
 
     A `random` score's value is the mean over random directions of their extreme; its interval holds 95 % of them.

@@ -14,11 +14,11 @@ sequence fixed beforehand, which needs no correction for the number of sites (Ma
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from probes.lenses.lens import Lens, depth
 from probes.lenses.readout import Groups, Readout, end_streams, read_out
+from workbench.display import Shown
 from workbench.errors import LensError, UsageError
 from workbench.interventions import Recipe
 from workbench.models import Site, Subject
@@ -38,7 +38,7 @@ NAMES = {
 
 
 @dataclass(frozen=True, eq=False)
-class LensCurves:
+class LensCurves(Shown):
     """A `Readout` for each side, whose rows are its prompts at one position. `digests` are those of the prompts."""
 
     method: str
@@ -57,10 +57,6 @@ class LensCurves:
 
     def _told(self, what: str, site: Site | None) -> str:
         return f"{what} nowhere" if site is None else f"{what} {site}"
-
-    def _repr_html_(self) -> str:
-        table = self.to_pandas().to_html(index=False, escape=True)
-        return f"<code>{escape(repr(self))}</code>{table}"
 
     def values(self, measure: str, side: str, site: Site, group: str | None = None) -> list[float]:
         """A measure of every prompt of one side; the first group where none is named."""

@@ -10,7 +10,6 @@ for bit.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from jaxtyping import Float64
 from probes.lenses.curves import NAMES, LensCurves
 from probes.lenses.lens import depth
 from probes.lenses.maps import LensMap
+from workbench.display import Shown
 from workbench.errors import LensError
 from workbench.models import Site
 from workbench.statistics import Difference, Score, holm, paired_difference
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class MapDifference:
+class MapDifference(Shown):
     """Two maps of one prompt. Raises LensError where they are not of the same tokens, sites and groups."""
 
     before: LensMap
@@ -44,9 +44,6 @@ class MapDifference:
         site, token = np.unravel_index(np.abs(change).argmax(), change.shape)
         most = f"{change[site, token]:+.2f} at {self.before.sites[site]} after {self.before.tokens[token]!r}"
         return f"MapDifference({self.before.method} lens of {self.before.model_name}; log-odds of {group}: {most})"
-
-    def _repr_html_(self) -> str:
-        return f"<code>{escape(repr(self))}</code>"
 
     def log_odds(self, group: str) -> Float64[np.ndarray, "site token"]:
         """How much a group's log-odds change."""
@@ -71,7 +68,7 @@ class MapDifference:
 
 
 @dataclass(frozen=True, eq=False)
-class CurvesDifference:
+class CurvesDifference(Shown):
     """Two runs over the same prompts. Raises LensError where they are of others."""
 
     before: LensCurves
@@ -87,9 +84,6 @@ class CurvesDifference:
         ends = "" if most.low is None else f" [{most.low:.2f}, {most.high:.2f}]"
         said = f"{most.value:+.2f}{ends} at {site} of {side}, n={most.n}, p={most.adjusted:.2g} (Holm)"
         return f"CurvesDifference({self.before.method} lens of {self.before.model_name}; {self.group}: {said})"
-
-    def _repr_html_(self) -> str:
-        return f"<code>{escape(repr(self))}</code>{self.to_pandas().to_html(index=False, escape=True)}"
 
     @property
     def group(self) -> str:

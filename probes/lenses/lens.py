@@ -10,7 +10,6 @@ It reads the stream where it enters the first block, and where it leaves each. W
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from workbench.directions.asset import read_asset, write_asset
+from workbench.display import Shown
 from workbench.errors import LensError, UsageError
 from workbench.models import Site, Subject
 from workbench.runs import digest_tensors
@@ -62,7 +62,7 @@ class _About(BaseModel):
 
 
 @dataclass(frozen=True, eq=False)
-class Lens:
+class Lens(Shown):
     """`sites` in the model's order, the last one its last; `matrices` and `shifts` are those of all but the last.
 
     Without matrices the stream is read as it is. `seen` are the digests of the prompts that it was fitted to.
@@ -103,9 +103,6 @@ class Lens:
             raise LensError(f"Nothing was measured of this {self.method} lens; fit it with `fitted_lens`.")
         depths = [depth(site) for site in self.sites[:-1]]
         return layers_figure(self.quality.kl, depths, "KL to the model's output (nats)", logarithmic=True)
-
-    def _repr_html_(self) -> str:
-        return f"<code>{escape(repr(self))}</code>"
 
     def carry(self, stream: Float[Tensor, "*batch d_model"], site: Site) -> Float[Tensor, "*batch d_model"]:
         """The stream at `site` as it would be at the last one. Raises LensError where the lens does not read there."""

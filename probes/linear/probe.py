@@ -11,7 +11,6 @@ is a logistic function of that (Platt 1999).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from html import escape
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +23,7 @@ from torch import Tensor
 from probes.linear.reading import no_gain
 from workbench.directions import Coordinate, Direction
 from workbench.directions.asset import About, assets, read_asset, require_fit, write_asset
+from workbench.display import Shown
 from workbench.errors import DirectionError, ProbeError, UsageError
 from workbench.models import Site
 from workbench.runs import digest_tensors
@@ -83,7 +83,7 @@ _NUMBERS = ("bias", "threshold", "origin", "scale", "slope", "intercept")
 
 @assets.register(KIND)
 @dataclass(frozen=True, eq=False)
-class Probe:
+class Probe(Shown):
     """A line read at `site` and `position` of one model; see the module for what its numbers mean.
 
     `seen` are the digests of the prompts that it was fitted and measured on. Raises ProbeError where the vector is not
@@ -127,9 +127,6 @@ class Probe:
             f"Probe({self.method} at {at} of {self.model_name}, AUROC {quality.auroc.format('.2f')} "
             f"n={quality.auroc.n}, {beside}{words}{warning})"
         )
-
-    def _repr_html_(self) -> str:
-        return f"<code>{escape(repr(self))}</code>"
 
     @cached_property
     def digest(self) -> str:

@@ -26,6 +26,7 @@ from probes.linear.surface import Surface
 from probes.linear.training import both_sides
 from probes.linear.validation import chosen_candidate
 from workbench.activations import Activations, ActivationStore, Positions, capture
+from workbench.display import Shown
 from workbench.errors import ProbeError, PromptError
 from workbench.models import Site, Subject
 from workbench.prompts import ContrastPairs, Prompt, Prompts
@@ -43,7 +44,7 @@ Place = tuple[Site, int | None]
 
 
 @dataclass(frozen=True, eq=False)
-class ProbeSweep:
+class ProbeSweep(Shown):
     """The held-out AUROC of each place, with that of shuffled labels, and what the best place reads on prompts apart.
 
     `shuffled_best` is the mean, over shuffles, of the highest AUROC that any place has: what choosing alone gives.

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 from pydantic import BaseModel, ConfigDict
 
+from workbench.display import Shown
 from workbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class NextToken(BaseModel):
     probability: dict[str, float]
 
 
-class Seen(BaseModel):
+class Seen(BaseModel, Shown):
     """One text under the microscope.
 
     `depths` are the blocks that the stream has passed, `own` the depth at which the direction was found (None where

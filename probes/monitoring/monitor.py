@@ -11,13 +11,14 @@ What is read on the prompt costs nothing beyond the pass that answers it.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from probes.linear.folds import topic_groups
 from probes.linear.reading import auroc_draws, auroc_score, topic_draws
 from workbench.directions.asset import Watchable
+from workbench.display import Shown
 from workbench.errors import UsageError
 from workbench.generation import Reply, stream
 from workbench.generation.streaming import Stream
@@ -26,6 +27,9 @@ from workbench.models import Subject
 from workbench.prompts import Prompts
 from workbench.runs import track
 from workbench.statistics import Score, rate_score
+
+if TYPE_CHECKING:
+    import pandas
 
 _NAME = "monitor"
 
@@ -86,7 +90,7 @@ class MonitoredReply:
 
 
 @dataclass(frozen=True)
-class MonitoredReplies(Sequence[MonitoredReply]):
+class MonitoredReplies(Sequence[MonitoredReply], Shown):
     """Monitored replies in the order of the prompts."""
 
     items: tuple[MonitoredReply, ...]
@@ -105,6 +109,14 @@ class MonitoredReplies(Sequence[MonitoredReply]):
         """The share of replies with an alarm; `within` the first so many tokens (1: before a word is said)."""
         found = [each.alarm is not None and (within is None or each.alarm < within) for each in self]
         return rate_score("alarms", sum(found), len(found))
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row a reply: its prompt, what it says, its largest coordinate, and the token of its alarm."""
+        import pandas
+
+        columns = ["prompt", "reply", "largest", "alarm"]
+        rows = [(e.reply.prompt.text, e.reply.text, max(e.coordinates, default=None), e.alarm) for e in self]
+        return pandas.DataFrame(rows, columns=columns)
 
     def plot(self, labels: Sequence[str] | None = None) -> Any:
         """The coordinate token by token, a line a reply, and the threshold."""

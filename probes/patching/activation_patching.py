@@ -26,6 +26,7 @@ from probes.patching.metric import Metric
 from probes.patching.pairs import HARMFUL, HARMLESS, Pairs
 from probes.patching.running import Prepared, activations_of, last_columns, replacing
 from probes.patching.shares import Shares, columns, require_gap, shares
+from workbench.display import Shown
 from workbench.errors import ModelError
 from workbench.models import Site, Subject
 from workbench.runs import track
@@ -40,7 +41,7 @@ _NAMES = {"resid_pre": "block input", "attn_out": "attention output", "mlp_out":
 
 
 @dataclass(frozen=True, eq=False)
-class ActivationPatching:
+class ActivationPatching(Shown):
     """Effects by stream, layer and place. `gaps` are the other run's metric less the run's own, pair by pair."""
 
     into: str
@@ -115,7 +116,7 @@ class ActivationPatching:
 
 
 @dataclass(frozen=True, eq=False)
-class HeadPatching:
+class HeadPatching(Shown):
     """Effects of each head at the kept tokens."""
 
     into: str

@@ -25,6 +25,7 @@ from probes.patching.activation_patching import ActivationPatching, patch_activa
 from probes.patching.metric import Metric
 from probes.patching.pairs import HARMFUL, Pairs
 from probes.patching.shares import Shares, shares
+from workbench.display import Shown
 from workbench.errors import ModelError, UsageError
 from workbench.models import Site, Subject
 from workbench.runs import track
@@ -38,7 +39,7 @@ _RESAMPLES = 500
 
 
 @dataclass(frozen=True, eq=False)
-class AttributionPatching:
+class AttributionPatching(Shown):
     """First-order effects at the kept tokens, and exact ones of the same places and pairs."""
 
     exact: ActivationPatching

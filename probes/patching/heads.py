@@ -24,6 +24,7 @@ from probes.patching.metric import Metric
 from probes.patching.pairs import Pairs, Rows
 from probes.patching.running import Prepared, activations_of, replacing
 from probes.patching.shares import halves
+from workbench.display import Shown
 from workbench.errors import PromptError, UsageError
 from workbench.models import Site, Subject
 from workbench.runs import track
@@ -37,7 +38,7 @@ Place = tuple[int, int]  # layer and head
 
 
 @dataclass(frozen=True, eq=False)
-class HeadAblation:
+class HeadAblation(Shown):
     """The change of the metric, in its own units; what is below 0 says that the head made refusal likelier.
 
     `ranking` is of the first half and chose `chosen`; `effects`, `control` and `random` are of the second half.
@@ -106,7 +107,7 @@ class HeadAblation:
 
 
 @dataclass(frozen=True, eq=False)
-class AttentionPatterns:
+class AttentionPatterns(Shown):
     """Whom each token reads, in one prompt, by head; rows read columns."""
 
     tokens: tuple[str, ...]

@@ -26,6 +26,7 @@ from torch import Tensor
 from probes.patching.activation_patching import require_heads
 from probes.patching.metric import LogitDifference
 from workbench.activations.capturing import read_streams
+from workbench.display import Shown
 from workbench.errors import ModelError
 from workbench.models import Head, Site, Subject, token_rows
 from workbench.prompts import Prompts
@@ -53,7 +54,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class LogitAttribution:
+class LogitAttribution(Shown):
     """What each part adds, in logits, prompt by prompt; `control` and `control_harmless` are of random tokens.
 
     Every other prompt ranks the parts, and the prompts between are those that scores are told of.

@@ -16,6 +16,7 @@ import numpy as np
 
 from probes.patching.activation_patching import STREAMS, ActivationPatching
 from probes.patching.shares import halves
+from workbench.display import Shown
 from workbench.errors import UsageError
 from workbench.statistics import Score
 
@@ -39,7 +40,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class CausalPath:
+class CausalPath(Shown):
     """`carriers` are a block input for each layer, `writers` attention and MLP outputs, all in order of layer."""
 
     into: str

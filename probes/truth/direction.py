@@ -31,6 +31,7 @@ from probes.linear.validation import HeldOut, chosen_candidate, held_out
 from probes.truth.statements import ASKED, Statements
 from workbench.activations import Activations, ActivationStore, capture
 from workbench.directions import Direction
+from workbench.display import Shown
 from workbench.errors import ProbeError
 from workbench.evaluation.continuations import continuation_logprobs
 from workbench.interventions import Recipe
@@ -70,7 +71,7 @@ def block(x: Float64[np.ndarray, "n wide"], place: int, of: int) -> Float64[np.n
 
 
 @dataclass(frozen=True, eq=False)
-class TruthDirection:
+class TruthDirection(Shown):
     """The probe of truth, how statements of topics left out are read, and how likely the model finds them.
 
     `decisions` are in class gaps of each fold's own fitting statements: 0 is their false ones' mean, 1 their true

@@ -28,6 +28,7 @@ from probes.truth.self_report import REPORT, yes_odds
 from probes.truth.statements import replies
 from workbench.activations import capture
 from workbench.directions import Direction
+from workbench.display import Shown
 from workbench.evaluation.continuations import continuation_logprobs
 from workbench.evaluation.metrics.truthfulqa import mc1, mc2
 from workbench.evaluation.truthful import TruthfulQuestion
@@ -69,7 +70,7 @@ def measure(name: str, question: TruthfulQuestion, values: Sequence[float]) -> f
 
 
 @dataclass(frozen=True, eq=False)
-class TruthOnItems:
+class TruthOnItems(Shown):
     """For each way of scoring, a value for each answer of each question; several ways may share a name's average."""
 
     questions: tuple[TruthfulQuestion, ...]

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float64
 from probes.truth.direction import LAST
 from workbench.activations import Activations
 from workbench.directions import Direction
+from workbench.display import Shown
 from workbench.interventions import Add, Recipe, random_control
 from workbench.models import Site, Subject
 from workbench.prompts import Prompts
@@ -78,7 +79,7 @@ def chosen_push(
 
 
 @dataclass(frozen=True, eq=False)
-class Moved:
+class Moved(Shown):
     """What was measured without an edit, under the push, and under each random direction as long; item by item."""
 
     name: str

@@ -27,6 +27,7 @@ from probes.linear.validation import Labels, Places
 from probes.truth.direction import LAST
 from probes.truth.statements import Statements
 from workbench.activations import Activations
+from workbench.display import Shown
 from workbench.models import Site
 from workbench.runs import track
 from workbench.statistics import Score
@@ -51,7 +52,7 @@ def _gap(x: Points, true: Bool[np.ndarray, " n"]) -> Float64[np.ndarray, " d_mod
 
 
 @dataclass(frozen=True, eq=False)
-class Polarity:
+class Polarity(Shown):
     """At each site, by what a probe was fitted to and what it reads: its AUROC on topics left out; and the cosine."""
 
     sites: tuple[Site, ...]

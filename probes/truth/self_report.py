@@ -19,6 +19,7 @@ from probes.linear.folds import topic_groups
 from probes.linear.reading import auroc_draws, auroc_score, drawn_rate, topic_draws
 from probes.truth.direction import TRUTH, pair_gaps, paired_accuracies
 from probes.truth.statements import Statements
+from workbench.display import Shown
 from workbench.evaluation.yes_no import log_odds
 from workbench.interventions import Recipe, steered
 from workbench.models import Subject, token_rows
@@ -50,7 +51,7 @@ def yes_odds(
 
 
 @dataclass(frozen=True, eq=False)
-class SelfReport:
+class SelfReport(Shown):
     """What the model says of each statement (log-odds of Yes), and what is read in it on topics left out."""
 
     statements: Statements

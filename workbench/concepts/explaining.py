@@ -1,21 +1,25 @@
 """Explain a reply by its concepts: what each adds to every token that was said."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from workbench.concepts.attribution import PARTS, Attribution, attribute_row, head_of
 from workbench.concepts.bottleneck import Bottleneck
+from workbench.display import Shown
 from workbench.generation import generate
 from workbench.interventions import Recipe, steered
 from workbench.models import Head, Subject, token_rows
 from workbench.prompts import Prompt, Prompts
 
+if TYPE_CHECKING:
+    import pandas
+
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(Shown):
     """A prompt, what was said, and the parts of each said token's logit."""
 
     prompt: str
@@ -68,6 +72,16 @@ class Explanation:
             "known": rows,
             "parts": [[list(each) for each in row] for row in parts],
         }
+
+    def to_pandas(self, n: int = 12) -> "pandas.DataFrame":
+        """One row a token: its logit, and what the concepts that matter most add to it."""
+        import pandas
+
+        added = {
+            name: self.attribution.known[:, self.attribution.names.index(name)] for name, _ in self.top_concepts(n)
+        }
+        values = {name: column.tolist() for name, column in added.items()}
+        return pandas.DataFrame({"token": self.tokens, "logit": self.attribution.logit.tolist()} | values)
 
     def plot(self, n: int = 12) -> Any:
         """The map of what the concepts that matter most add to each token."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from workbench.display import Shown
 from workbench.errors import UsageError
 from workbench.evaluation.metrics import Item, Measure, Observed, metrics
 from workbench.evaluation.replies import Measured, reply_measures
@@ -24,7 +25,7 @@ Values = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Shown):
     """Every condition on every set, and by every metric; the first condition is the baseline.
 
     `measures` says, for each metric, what its values mean. `judge` names who called the outcomes, with its agreement
@@ -167,9 +168,6 @@ class Evaluation:
         names = {asked: [f"{c}/{asked}/refusal" for c in self.conditions] for asked in self.sets}
         series = {asked: [self._scores.get(name) for name in each] for asked, each in names.items()}
         return rates_figure(self.conditions, series, "Refusals (%)")
-
-    def _repr_html_(self) -> str:
-        return str(self.to_pandas().to_html(index=False))
 
 
 def values_of(items: Sequence[Item], measure: str) -> Values:

@@ -9,6 +9,7 @@ import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workbench.display import Shown
 from workbench.errors import UsageError
 from workbench.generation.divergence import kl_divergence
 from workbench.generation.replies import Reply
@@ -43,7 +44,7 @@ class TwinToken:
 
 
 @dataclass(frozen=True)
-class Counterfactual:
+class Counterfactual(Shown):
     """A reply, token by token, beside what `other` would have said in its place."""
 
     recipe: Recipe
@@ -75,9 +76,6 @@ class Counterfactual:
         return tokens_figure(
             [t.text for t in self.tokens], [t.kl for t in self.tokens], hovers, "KL(other || recipe), nats"
         )
-
-    def _repr_html_(self) -> str:
-        return str(self.to_pandas().to_html(index=False))
 
 
 def counterfactual(

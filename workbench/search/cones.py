@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from workbench.activations import ActivationStore
 from workbench.directions import Direction
+from workbench.display import Shown
 from workbench.errors import UsageError
 from workbench.evaluation.refusal import metric_of, refusal_tokens
 from workbench.interventions import Ablate, AblateSubspace, Recipe, random_control
@@ -44,7 +45,7 @@ class Effect(BaseModel):
 
 
 @dataclass(frozen=True)
-class Cone:
+class Cone(Shown):
     """Orthogonal directions at one place, and the refusal metric on validation prompts under each edit."""
 
     axes: tuple[Direction, ...]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.activations import ActivationStore
 from workbench.directions import Direction
+from workbench.display import Shown
 from workbench.errors import SearchError
 from workbench.evaluation.refusal import RefusalTokens, as_quality, intervals_as_quality, metric_of, refusal_tokens
 from workbench.interventions import Recipe
@@ -36,7 +37,7 @@ LEAST = 4  # prompts that must be left on each side
 
 
 @dataclass(frozen=True)
-class Found:
+class Found(Shown):
     """The chosen direction, and everything that it was chosen from."""
 
     direction: Direction

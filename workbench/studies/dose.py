@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from workbench.display import Shown
 from workbench.errors import UsageError
 from workbench.evaluation import Evaluation
 from workbench.evaluation.comparison import BASELINE, values_of
@@ -25,6 +26,8 @@ from workbench.interventions.edit import number
 from workbench.statistics import Score, rate_score
 
 if TYPE_CHECKING:
+    import pandas
+
     from workbench.plots import Figure
 
 DOSES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
@@ -84,7 +87,7 @@ class DoseSettings:
 
 
 @dataclass(frozen=True)
-class Dose:
+class Dose(Shown):
     """An evaluation with a condition for every dose, and what follows from it."""
 
     evaluation: Evaluation
@@ -216,6 +219,12 @@ class Dose:
             "never": sum(dose is None for dose in own.values()),
             "evaluation": self.evaluation.to_json(),
         }
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row a dose; what has an interval, in columns of its own."""
+        import pandas
+
+        return pandas.json_normalize(self.rows())
 
     def plot(self) -> "Figure":
         """Every measure that a dose is judged by, with 95 % bands, beside the controls; the window is shaded."""

@@ -23,6 +23,7 @@ from torch.nn.functional import normalize
 from workbench.activations import ActivationStore, capture
 from workbench.directions import Direction
 from workbench.directions.extraction import Extractor, extractors
+from workbench.display import Shown
 from workbench.errors import SearchError
 from workbench.evaluation.refusal import metric_of
 from workbench.interventions import Ablate, Recipe, random_control
@@ -33,6 +34,8 @@ from workbench.search.cones import Effect
 from workbench.statistics import Score, mean_score
 
 if TYPE_CHECKING:
+    import pandas
+
     from workbench.plots import Figure
 
 SIZES = (8, 16, 32, 64, 128, 256)
@@ -58,7 +61,7 @@ class Point(BaseModel):
     expected: float | None
 
 
-class Card(BaseModel):
+class Card(BaseModel, Shown):
     """What is known of how sure the direction at one place is."""
 
     model_config = ConfigDict(frozen=True)
@@ -79,6 +82,12 @@ class Card(BaseModel):
 
     def to_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json")
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row a number of prompts: how far two directions from so many agree."""
+        import pandas
+
+        return pandas.json_normalize([point.model_dump() for point in self.curve])
 
     def plot(self) -> "Figure":
         """Agreement by n, transfer, and the effect of every direction."""

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from workbench.display import Shown
 from workbench.statistics import Score, mean_score, rate_score
 from workbench.studies.minimise.settings import MinimiseSettings
 
 if TYPE_CHECKING:
+    import pandas
+
     from workbench.plots import Figure
 
 
@@ -44,7 +47,7 @@ class Point(BaseModel):
 
 
 @dataclass(frozen=True)
-class Front:
+class Front(Shown):
     """All points in the order in which they were reached; the first is the unedited model."""
 
     points: Sequence[Point]
@@ -80,6 +83,13 @@ class Front:
     def to_json(self) -> dict[str, Any]:
         rows = [point.to_json() for point in self.points]
         return {"points": rows, "best": self.best, "chosen": self.chosen.step, "reached": self.reached}
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row a point; what has an interval, in columns of its own."""
+        import pandas
+
+        rows = [point.to_json() | {"chosen": point is self.chosen} for point in self.points]
+        return pandas.json_normalize(rows)
 
     def plot(self) -> "Figure":
         """Refusal metric against KL, every point named by its step, with the budget."""

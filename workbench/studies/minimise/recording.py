@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from workbench.display import Shown
 from workbench.interventions import Recipe
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs, for_tuning
@@ -21,7 +22,7 @@ FIGURE = "front.html"
 
 
 @dataclass(frozen=True)
-class Minimised:
+class Minimised(Shown):
     """The recipe with the least damage, the front that it was chosen from, and a second opinion, if one was asked."""
 
     recipe: Recipe

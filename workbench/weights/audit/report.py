@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.display import Shown
 from workbench.statistics import Score, mean_score, rate_score
 from workbench.weights.audit.calibration import Calibration
 from workbench.weights.audit.comparing import Compared
@@ -61,7 +62,7 @@ class Likeness:
 
 
 @dataclass(frozen=True, eq=False)
-class Audit:
+class Audit(Shown):
     """What was done to a checkpoint. `directions` are what was edited, as rows, the strongest first."""
 
     suspect: str

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from workbench.display import Shown
 from workbench.errors import ModelError
 from workbench.interventions import Placement, Recipe, steered
 from workbench.models import Subject
@@ -30,9 +31,12 @@ from workbench.weights.certificates.rows import Row, certificate_rows
 from workbench.weights.edit import WeightEdit, weight_edits
 from workbench.weights.export import Export, exports
 
+if TYPE_CHECKING:
+    import pandas
+
 
 @dataclass(frozen=True)
-class Certificate:
+class Certificate(Shown):
     """What was compared and allowed; the export, the unedited model, and the live edit `rounded` once more."""
 
     format: str
@@ -56,6 +60,13 @@ class Certificate:
     def to_json(self) -> dict[str, Any]:
         """The certificate as JSON."""
         return {"schema_version": 1} | asdict(self)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row a measure of agreement: of the export, of the unedited model, and what is allowed."""
+        import pandas
+
+        of = {"export": asdict(self.export), "unedited": asdict(self.unedited), "allowed": dict(self.tolerance)}
+        return pandas.DataFrame(of).rename_axis("measure").reset_index()
 
     def require(self, recipe: Recipe) -> None:
         """Raise ModelError where the export is not the edit."""

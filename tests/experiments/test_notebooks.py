@@ -1,5 +1,6 @@
 """Every notebook runs from a fresh kernel, top to bottom, in the time that it says, and says what it promises."""
 
+import os
 import re
 import time
 from pathlib import Path
@@ -31,6 +32,8 @@ def test_a_notebook_runs(name: str, tmp_path: Path) -> None:
     where = {"metadata": {"path": str(tmp_path)}}
     start = time.perf_counter()
     NotebookClient(notebook, timeout=900, kernel_name="python3", resources=where).execute()
+    if pictures := os.environ.get("WORKBENCH_PICTURES"):
+        jupytext.write(notebook, Path(pictures) / f"{name}.ipynb")
     said = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert not [output for output in said if output.output_type == "error"]
     text = "".join(output.get("text", "") for output in said)

@@ -46,3 +46,7 @@ def test_every_public_name_is_there() -> None:
 
 def test_public_names_are_about_thirty() -> None:
     assert 25 <= len(workbench.__all__) <= 35
+
+
+def test_a_tab_lists_the_public_names_and_nothing_else() -> None:
+    assert dir(workbench) == sorted(workbench.__all__)

@@ -52,3 +52,10 @@ def test_another_distribution_joins_by_its_entry_point(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(module, "entry_points", lambda group: [Entry] if group == "tests.things" else [])
     assert list(things) == ["theirs"]
+
+
+def test_a_tab_lists_what_is_registered() -> None:
+    from workbench.interventions.edit import edits
+
+    assert edits._ipython_key_completions_() == list(edits)
+    assert repr(edits).startswith("Registry(edit: ablate, ")

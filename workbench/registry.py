@@ -16,7 +16,7 @@ from workbench.errors import UsageError
 T = TypeVar("T")
 
 
-@dataclass
+@dataclass(repr=False)
 class Registry(Generic[T]):
     """Named methods of one kind.
 
@@ -50,6 +50,13 @@ class Registry(Generic[T]):
     def __iter__(self) -> Iterator[str]:
         self._scan()
         return iter(sorted(self._entries))
+
+    def __repr__(self) -> str:
+        return f"Registry({self.kind}: {', '.join(self)})"
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """The names that a tab lists after an opening bracket."""
+        return list(self)
 
     def items(self) -> list[tuple[str, T]]:
         """All (name, method) pairs, by name."""

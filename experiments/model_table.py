@@ -51,7 +51,9 @@ def answer(settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder
     said = [f"{name}: {told(scores)}" for name, scores in tables.items()]
     return Answer(
         line="; ".join([*said, *(f"{name}: {why}" for name, why in failures.items())]),
-        figure=forest_figure(list(known.items()), "Change of the share that is refused"),
+        figure=forest_figure(
+            [(f"{label} (n={d.n})", d) for label, d in known.items()], "Change of the share that is refused"
+        ),
         results={"failures": failures, "changes": {label: change.model_dump() for label, change in known.items()}},
         scores=[score for run in runs.values() for score in part_of(run.path.name, run.manifest.scores)],
         parts=tuple(runs.values()),

@@ -30,6 +30,8 @@ def forest_figure(rows: Sequence[tuple[str, Difference]], x: str) -> go.Figure:
             },
         )  # fmt: skip
     figure.add_vline(x=0, line={"color": MUTED, "dash": "dot"})
-    figure.update_yaxes(categoryorder="array", categoryarray=[label for label, _ in reversed(rows)])
+    # Half a row of room at either end: a dot on the edge of the plot would be cut in two.
+    ends = [-0.6, len(rows) - 0.4]
+    figure.update_yaxes(categoryorder="array", categoryarray=[label for label, _ in reversed(rows)], range=ends)
     styled(figure, f"{x}, 95 % interval", "")
     return figure.update_layout(height=160 + _ROW * len(rows), margin={"l": 210})

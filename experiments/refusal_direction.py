@@ -49,8 +49,9 @@ def answer(settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder
     scores = {score.name: score for score in run.manifest.scores}
     results = run.results()
     chosen = results["find"]["chosen"]
+    rule = "by the paper's rule" if results["find"]["passed_rule"] else "outside the paper's rule, which nothing passes"
     return Answer(
-        line=f"layer {chosen['layer']}, position {chosen['position']}; {told(scores)}",
+        line=f"layer {chosen['layer']}, position {chosen['position']}, {rule}; {told(scores)}",
         figure=rebuilt(run).plot(),
         results=results,
         scores=part_of(RUN, run.manifest.scores),

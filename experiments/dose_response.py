@@ -8,7 +8,7 @@
 
 from collections.abc import Mapping
 
-from experiments.experiment import Answer, Harmful, Harmless, OneModel
+from experiments.experiment import Answer, Reported
 from workbench.directions import Direction
 from workbench.evaluation import Settings as Asked
 from workbench.evaluation import record_evaluation, unseen
@@ -18,33 +18,19 @@ from workbench.prompts import ContrastPairs, Prompts
 from workbench.runs import RunFolder
 from workbench.search import SearchSettings, record_find
 from workbench.statistics import Score
-from workbench.studies import Dose, DoseSettings, record_dose
-from workbench.studies.verifying import part_of
+from workbench.studies import Dose, DoseSettings, Parts, record_dose
 
 
-class Settings(OneModel):
-    """Prompts of each part, how many of them, and the doses."""
+class Settings(Reported):
+    """Prompts of each part, how many of them, those that choose the direction, and the doses."""
 
-    train_harmful: Harmful
-    train_harmless: Harmless
-    val_harmful: Harmful
-    val_harmless: Harmless
-    test_harmful: Harmful
-    test_harmless: Harmless
-    n_train: int
     n_search: int
-    n_val: int
-    n_test: int
     doses: tuple[float, ...]
-    max_new_tokens: int
-    filtered: bool = True
 
 
 def answer(settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder) -> Answer:
     """Three runs: the search, its doses, and the dose that was chosen on other prompts."""
-    train, val, test = (
-        ContrastPairs(prompts[f"{name}_harmful"], prompts[f"{name}_harmless"]) for name in ("train", "val", "test")
-    )
+    train, val, test = (settings.pairs(part, prompts) for part in Parts._fields)
     search = SearchSettings(n_train=settings.n_train, n_val=settings.n_search, filtered=settings.filtered)
     subject = settings.subject
     found = record_find(subject, train, validation=val, settings=search, out=folder.path / "find")
@@ -60,7 +46,6 @@ def answer(settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder
         line=told(results, evaluated.manifest.scores),
         figure=Dose(rebuilt(dosed), turned).plot(),
         results={"window": results["window"], "chosen": results["chosen"], "said": results["said"]},
-        scores=[score for run in runs for score in part_of(run.path.name, run.manifest.scores)],
         parts=runs,
     )
 

@@ -8,7 +8,7 @@ is made of, and one line in words. The same command goes on with what was stoppe
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from experiments.listing import about, experiments
 from workbench.errors import UsageError, first_fault
 from workbench.models import Subject, open_model
-from workbench.prompts import Prompts, load_prompts
+from workbench.prompts import ContrastPairs, Prompts, load_prompts
 from workbench.runs import RunFolder, RunManifest, note, write_figure, write_text
-from workbench.statistics import Score
+from workbench.studies.parts import VALUES, Valued, scores_of
 
 if TYPE_CHECKING:
     from workbench.plots import Figure
@@ -76,15 +76,40 @@ class OneModel(ExperimentSettings):
         return self.subject.identity
 
 
+class FoundAndChosen(OneModel):
+    """The settings of one that finds a direction on train prompts, and chooses on validation prompts."""
+
+    train_harmful: Harmful
+    train_harmless: Harmless
+    val_harmful: Harmful
+    val_harmless: Harmless
+    n_train: int
+    n_val: int
+    filtered: bool = True
+
+    def pairs(self, part: str, prompts: Mapping[str, Prompts]) -> ContrastPairs:
+        """Both sides of a part: train, val or test."""
+        return ContrastPairs(prompts[f"{part}_harmful"], prompts[f"{part}_harmless"])
+
+
+class Reported(FoundAndChosen):
+    """The settings of one that reports on test prompts, which neither saw."""
+
+    test_harmful: Harmful
+    test_harmless: Harmless
+    n_test: int
+    max_new_tokens: int
+
+
 @dataclass(frozen=True)
 class Answer:
-    """What came out: a line in words, its figure, numbers, and the runs in the folder that they come from."""
+    """What came out: a line in words, its figure, results beside, and what the scores come from (`studies.parts`)."""
 
     line: str
     figure: "Figure"
     results: Mapping[str, Any]
-    scores: list[Score]
-    parts: tuple[RunFolder, ...] = field(default=())
+    parts: tuple[RunFolder, ...] = ()
+    values: tuple[Valued, ...] = ()
 
 
 class Answering(Protocol):
@@ -128,8 +153,10 @@ def run_experiment(name: str, settings: ExperimentSettings, out: Path | None = N
     line = f"- {datetime.now(UTC):%Y-%m-%d} `workbench experiment run {name}` on {model['name']}: {found.line}"
     write_figure(folder.path / FIGURE, found.figure)
     write_text(folder.path / LINE, f"{line}\n")
+    write_text(folder.path / VALUES, "".join(f"{each.model_dump_json()}\n" for each in found.values))
     parts = {part.path.name: part.manifest.seal for part in found.parts}
-    folder.finish({**found.results, "experiment": name, "line": line, "parts": parts}, found.scores)
+    results = {**found.results, "experiment": name, "line": line, "parts": parts}
+    folder.finish(results, scores_of(found.parts, found.values))
     return folder
 
 

@@ -12,13 +12,12 @@ measured on others (`workbench evaluate`).
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.experiment import Answer, Harmful, Harmless, OneModel
+from experiments.experiment import Answer, FoundAndChosen
 from workbench.plots.panels import panels_figure
-from workbench.prompts import ContrastPairs, Prompts
+from workbench.prompts import Prompts
 from workbench.runs import RunFolder
 from workbench.search import SearchSettings, record_find
 from workbench.statistics import Score
-from workbench.studies.verifying import part_of
 
 REAL, RANDOM = "difference-in-means", "random-control"
 MEASURES = {
@@ -28,23 +27,15 @@ MEASURES = {
 }
 
 
-class Settings(OneModel):
+class Settings(FoundAndChosen):
     """Prompts, how many of them, and the position."""
 
-    harmful: Harmful
-    harmless: Harmless
-    val_harmful: Harmful
-    val_harmless: Harmless
-    n_train: int
-    n_val: int
     position: int
-    filtered: bool = True
 
 
 def answer(settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder) -> Answer:
     """A search of all layers by either method; what it would choose is left alone."""
-    pairs = ContrastPairs(prompts["harmful"], prompts["harmless"])
-    held = ContrastPairs(prompts["val_harmful"], prompts["val_harmless"])
+    pairs, held = settings.pairs("train", prompts), settings.pairs("val", prompts)
     runs = {}
     for method in (REAL, RANDOM):
         search = SearchSettings(
@@ -61,7 +52,6 @@ def answer(settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder
         line=told(rows),
         figure=panels_figure(panels, "layer"),
         results={"rows": rows, "directions": {method: run.results()["direction"] for method, run in runs.items()}},
-        scores=[score for method, run in runs.items() for score in part_of(method, run.manifest.scores)],
         parts=tuple(runs.values()),
     )
 

@@ -15,7 +15,6 @@ from workbench.plots import forest_figure
 from workbench.prompts import Prompts
 from workbench.runs import RunFolder, digest_json
 from workbench.studies import demonstrate
-from workbench.studies.verifying import part_of
 
 ROWS = (("harmful", "ablated"), ("harmful", "random ablated"), ("harmless", "added"), ("harmless", "random added"))
 
@@ -55,6 +54,5 @@ def answer(settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder
             [(f"{label} (n={d.n})", d) for label, d in known.items()], "Change of the share that is refused"
         ),
         results={"failures": failures, "changes": {label: change.model_dump() for label, change in known.items()}},
-        scores=[score for run in runs.values() for score in part_of(run.path.name, run.manifest.scores)],
         parts=tuple(runs.values()),
     )

@@ -10,56 +10,38 @@ direction does neither.
 
 from collections.abc import Mapping
 
-from experiments.experiment import Answer, Harmful, Harmless, OneModel
+from experiments.experiment import Answer, Reported
 from workbench.evaluation.rederiving import rebuilt
-from workbench.prompts import ContrastPairs, Prompts
+from workbench.prompts import Prompts
 from workbench.runs import RunFolder
 from workbench.search import SearchSettings
 from workbench.statistics import Score
 from workbench.studies import Parts, demonstrate
-from workbench.studies.verifying import part_of
 
 RUN = "demonstration"
 
 
-class Settings(OneModel):
-    """Prompts of each part, and how many of them."""
-
-    train_harmful: Harmful
-    train_harmless: Harmless
-    val_harmful: Harmful
-    val_harmless: Harmless
-    test_harmful: Harmful
-    test_harmless: Harmless
-    n_train: int
-    n_val: int
-    n_test: int
-    max_new_tokens: int
-    filtered: bool = True
+Settings = Reported
 
 
-def answer(settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder) -> Answer:
+def answer(settings: Reported, prompts: Mapping[str, Prompts], folder: RunFolder) -> Answer:
     """The search and the five conditions, in a run of their own."""
-    parts = Parts(*(ContrastPairs(prompts[f"{name}_harmful"], prompts[f"{name}_harmless"]) for name in _PARTS))
+    parts = Parts(*(settings.pairs(part, prompts) for part in Parts._fields))
     search = SearchSettings(n_train=settings.n_train, n_val=settings.n_val, filtered=settings.filtered)
     run = demonstrate(
         settings.subject, parts, n_test=settings.n_test, max_new_tokens=settings.max_new_tokens, search=search,
         out=folder.path / RUN,
     )  # fmt: skip
+    found = run.results()["find"]
+    chosen, passed = found["chosen"], found["passed_rule"]
+    rule = "by the paper's rule" if passed else "outside the paper's rule, which nothing passes"
     scores = {score.name: score for score in run.manifest.scores}
-    results = run.results()
-    chosen = results["find"]["chosen"]
-    rule = "by the paper's rule" if results["find"]["passed_rule"] else "outside the paper's rule, which nothing passes"
     return Answer(
         line=f"layer {chosen['layer']}, position {chosen['position']}, {rule}; {told(scores)}",
         figure=rebuilt(run).plot(),
-        results=results,
-        scores=part_of(RUN, run.manifest.scores),
+        results={"chosen": chosen, "passed_rule": passed},
         parts=(run,),
     )
-
-
-_PARTS = ("train", "val", "test")
 
 
 def told(scores: Mapping[str, Score]) -> str:

@@ -6,7 +6,6 @@ import pkgutil
 from collections.abc import Iterator
 
 import pandas
-import pytest
 
 import probes
 import workbench
@@ -57,8 +56,9 @@ def results() -> Iterator[type]:
                     yield value
 
 
-@pytest.mark.parametrize("value", sorted(results(), key=lambda each: each.__qualname__), ids=lambda v: v.__name__)
-def test_a_result_has_a_line_a_picture_for_notebooks_and_a_table(value: type) -> None:
-    assert "__repr__" in vars(value), "its line would list every field"
-    assert hasattr(value, "_repr_html_")
-    assert hasattr(value, "to_pandas") or value.__name__ in {"Lens"}
+def test_every_result_has_a_line_a_picture_for_notebooks_and_a_table() -> None:
+    found = list(results())
+    assert len(found) > 25
+    assert [each for each in found if "__repr__" not in vars(each)] == [], "its line would list every field"
+    assert [each for each in found if not hasattr(each, "_repr_html_")] == []
+    assert [each.__name__ for each in found if not hasattr(each, "to_pandas")] == ["Lens"]

@@ -45,7 +45,7 @@ KINDS = {
     "judges": Kind("Judges", "call a reply comply, refuse, evade or broken", "workbench.evaluation.judges", "judges",
                    "tests/evaluation/test_judging.py", "judge"),
     "readouts": Kind("Readouts", "are numbers read from activations, which gates ask", "workbench.directions.readout",
-                     "readouts", "tests/interventions/test_conditions.py", "readout"),
+                     "readouts"),
     "probes": Kind("Probe methods", "offer scikit-learn pipelines", "probes.linear.method", "methods",
                    "tests/probes/test_linear_probes.py", "method"),
     "lenses": Kind("Lenses", "say what a layer would say", "probes.lenses.method", "lens_methods",

@@ -75,14 +75,14 @@ def _changed(folder: RunFolder) -> None:
         assert verify_run(folder) == []
 
 
-def test_a_score_that_no_part_recorded_is_found(
-    small: Callable[[str], ExperimentSettings], tmp_path: Path
-) -> None:  # fmt: skip
-    folder = run_experiment("layer-sweep", small("layer-sweep"), tmp_path / "r")
-    better = folder.manifest.scores[0].model_copy(update={"value": 99.0})
-    folder.manifest.scores[0] = better
+@pytest.mark.parametrize("name", ["layer-sweep", "harm-and-refusal"])
+def test_a_score_that_comes_from_nothing_is_found(
+    name: str, small: Callable[[str], ExperimentSettings], tmp_path: Path
+) -> None:
+    folder = run_experiment(name, small(name), tmp_path / "r")
+    folder.manifest.scores[0] = folder.manifest.scores[0].model_copy(update={"value": 99.0})
     folder.manifest.seal = folder.manifest.sealed()
-    assert verify_run(folder) == [f"The score {better.name} is of none of its runs."]
+    assert verify_run(folder) == ["The scores in the manifest do not follow from the runs and the stored values."]
 
 
 def test_each_has_a_question_a_source_a_time_and_settings_that_fit() -> None:

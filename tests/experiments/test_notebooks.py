@@ -1,4 +1,4 @@
-"""Every notebook runs from a fresh kernel, top to bottom, in the time that it says, and says what it promises."""
+"""Every notebook runs from a fresh kernel, top to bottom, and says what it promises."""
 
 import os
 import re

@@ -25,7 +25,7 @@ def list_them(json: o.Json = False) -> None:
     found = experiments()
     rows = [[name, each.question, each.source, each.takes] for name, each in found.items()]
     value = {"experiments": {name: each.model_dump() for name, each in found.items()}}
-    hint = "workbench experiment run NAME; its settings are in experiments/NAME.toml, and --set changes them."
+    hint = "workbench experiment run NAME; --set changes one of its settings, which `list --json` prints."
     show(value, json, table("Experiments", ("name", "question", "after", "takes"), rows), hint)
 
 

@@ -2,12 +2,12 @@
 
 1. Every artefact has the recorded hash, and the manifest its seal.
 2. Replies are judged again, and every score and difference is computed again, as each command does it. An experiment is
-   the runs that it is made of: each is verified, and its scores are theirs.
+   the runs that it is made of, which are verified each, and the values that it wrote down.
 
 Only where the files are whole is anything derived: a changed file is the fault, and not what follows from it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from workbench.concepts import rederive_bottleneck
 from workbench.errors import RunError
@@ -16,13 +16,27 @@ from workbench.runs import RunFolder, digest_json
 from workbench.search import rederive_find
 from workbench.search.cones import rederive_cone
 from workbench.search.extracting import rederive_extraction
-from workbench.statistics import Score
 from workbench.studies.dosing import rederive_dose
 from workbench.studies.identifiability import rederive_card
 from workbench.studies.minimise import rederive_minimise
+from workbench.studies.parts import VALUES, Valued, scores_of
 from workbench.studies.sweeping import rederive_sweep
 
 Check = Callable[[RunFolder], list[str]]
+
+
+def rederive_experiment(folder: RunFolder) -> list[str]:
+    """What is wrong with the runs in an experiment's folder, and whether its scores are theirs and its values'."""
+    faults, parts = [], []
+    for name, seal in folder.results()["parts"].items():
+        part = RunFolder.open(folder.path / name)
+        faults += [] if part.manifest.seal == seal else [f"{name} is another run than the one that was made."]
+        faults += [f"{name}: {fault}" for fault in verify_run(part)]
+        parts.append(part)
+    again = scores_of(parts, folder.journal(VALUES, Valued))
+    if digest_json([s.model_dump() for s in again]) != digest_json([s.model_dump() for s in folder.manifest.scores]):
+        faults.append("The scores in the manifest do not follow from the runs and the stored values.")
+    return faults
 
 
 CHECKS: Mapping[str, Sequence[Check]] = {
@@ -33,7 +47,7 @@ CHECKS: Mapping[str, Sequence[Check]] = {
     "demo": (rederive_find, rederive),
     "dose": (rederive_dose,),
     "evaluate": (rederive,),
-    "experiment": (lambda folder: _of_parts(folder),),
+    "experiment": (rederive_experiment,),
     "extract": (rederive_extraction,),
     "find": (rederive_find,),
     "import": (),
@@ -61,20 +75,3 @@ def verify_run(folder: RunFolder) -> list[str]:
     if command not in CHECKS:
         raise RunError(f"{folder.path} is a run of {command!r}, whose scores this workbench cannot derive.")
     return [fault for check in CHECKS[command] for fault in check(folder)]
-
-
-def part_of(name: str, scores: Iterable[Score]) -> list[Score]:
-    """The scores of a run that is part of another, named after it."""
-    return [score.model_copy(update={"name": f"{name}/{score.name}"}) for score in scores]
-
-
-def _of_parts(folder: RunFolder) -> list[str]:
-    """What is wrong with the runs in a folder, and which scores of the whole are not theirs."""
-    faults, theirs = [], set()
-    for name, seal in folder.results()["parts"].items():
-        part = RunFolder.open(folder.path / name)
-        faults += [] if part.manifest.seal == seal else [f"{name} is another run than the one that was made."]
-        faults += [f"{name}: {fault}" for fault in verify_run(part)]
-        theirs |= {digest_json(score.model_dump()) for score in part_of(name, part.manifest.scores)}
-    strange = [score.name for score in folder.manifest.scores if digest_json(score.model_dump()) not in theirs]
-    return faults + [f"The score {name} is of none of its runs." for name in strange if theirs]

@@ -60,12 +60,16 @@ def answer(settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder
 def told(found: HarmAndRefusal, rows: Sequence[Mapping[str, Any]]) -> str:
     """How far the two lines lie apart, and what adding each does where it does most."""
     layer = found.guard_layer(INSTRUCTION)
-    most = max(rows, key=lambda row: row["refused"]["value"])
-    none = next(row for row in rows if row["layer"] is None)
+    table = {(row["layer"], row["direction"]): row for row in rows}
+    most = max(
+        (row for row in rows if row["direction"] in ("harm", "refusal")), key=lambda row: row["refused"]["value"]
+    )
+    control = table[most["layer"], f"random, as long as {most['direction']}"]
+    none = table[None, "none"]
     return (
         f"{found!r}; at layer {layer}, where harm is read best, the two directions have a cosine of "
-        f"{found.cosines[layer]:.2f}; steering harmless prompts: {said(none)}; the most refused: {said(most)} "
-        f"(n={none['refused']['n']})"
+        f"{found.cosines[layer]:.2f}; steering harmless prompts: {said(none)}; the most refused: {said(most)}; "
+        f"its control: {said(control)} (n={none['refused']['n']})"
     )
 
 

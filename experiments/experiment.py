@@ -51,6 +51,10 @@ class ExperimentSettings(BaseModel):
         """Which model is asked, or models, as a manifest names them."""
         raise NotImplementedError
 
+    def digests(self) -> dict[str, str]:
+        """Of what the settings name beside prompts: files, runs."""
+        return {}
+
     def prompts(self) -> dict[str, Prompts]:
         """The sets that the settings name, by setting."""
         labels = {
@@ -130,6 +134,9 @@ def settings_of(name: str, file: Path | None = None, changes: Mapping[str, Any] 
     if name not in known:
         raise UsageError(f"There is no experiment called {name!r}; there are: {', '.join(known)}.")
     given = known[name].settings | (about(file).settings if file else {}) | dict(changes or {})
+    for setting, what in known[name].needs.items():
+        if setting not in given:
+            raise UsageError(f"{name} needs {what}; give it with --set {setting}=PATH.")
     shape = _module(name).Settings
     try:
         return shape(**given)
@@ -143,7 +150,7 @@ def run_experiment(name: str, settings: ExperimentSettings, out: Path | None = N
     """Answer the question into a run folder; a finished run of the same settings is handed back as it is."""
     prompts, model = settings.prompts(), settings.identity()
     said = settings.model_dump(mode="json") | {"experiment": name}
-    data = {key: each.digest for key, each in prompts.items()}
+    data = {key: each.digest for key, each in prompts.items()} | settings.digests()
     folder = RunFolder.start(RunManifest(command=COMMAND, settings=said, model=model, data=data), out)
     if folder.done:
         note(f"This experiment was run before; its result is in {folder.path}.")

@@ -8,10 +8,12 @@
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from experiments.experiment import Answer, Harmful, Harmless, OneModel
+from experiments.journal import journalled
 from probes.harm_and_refusal import INSTRUCTION, HarmAndRefusal, harm_and_refusal, refusals
 from workbench.evaluation.judges.phrase import refuses
 from workbench.evaluation.yes_no import answers
@@ -19,8 +21,7 @@ from workbench.generation import generate
 from workbench.interventions import Add, Recipe, random_control, steered
 from workbench.models import Subject, token_rows
 from workbench.prompts import Prompts, builtin_prompts
-from workbench.runs import RunFolder, read_json, track, write_json, write_text
-from workbench.runs.files import append_line, read_lines
+from workbench.runs import RunFolder, read_json, write_json, write_text
 from workbench.statistics import Score
 from workbench.studies.parts import Valued
 
@@ -48,13 +49,18 @@ def answer(settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder
     refused = kept_refusals(subject, Prompts((*harmful, *mixed), "all prompts"), folder.path / REFUSED)
     found = harm_and_refusal(subject, harmful, mixed, refused=refused)
     write_text(folder.path / "leanings.csv", found.to_pandas().to_csv(index=False))
-    rows = kept_rows(subject, found, asked, folder.path / ROWS)
+    cases = {
+        named(layer, kind): partial(measured, subject, layer, kind, recipe, asked)
+        for layer, kind, recipe in conditions(subject, found, asked)
+    }
+    rows = journalled(folder.path / ROWS, cases, "Steering")
     values = [
-        Valued(name=f"{named(row)}/{key}", kind=kind, values=row[key]["values"])
-        for row in rows
+        Valued(name=f"{case}/{key}", kind=kind, values=row[key]["values"])
+        for case, row in rows.items()
         for key, kind in KINDS.items()
     ]
-    return Answer(told(found, rows), found.plot(), {"found": repr(found), "rows": rows}, values=tuple(values))
+    kept = list(rows.values())
+    return Answer(told(found, kept), found.plot(), {"found": repr(found), "rows": kept}, values=tuple(values))
 
 
 def told(found: HarmAndRefusal, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -80,29 +86,19 @@ def kept_refusals(subject: Subject, prompts: Prompts, file: Path) -> list[bool]:
     return [bool(each) for each in read_json(file)]
 
 
-def kept_rows(subject: Subject, found: HarmAndRefusal, asked: Prompts, file: Path) -> list[dict[str, Any]]:
-    """What no edit, either direction, and a random one do to harmless prompts; each is kept as it is measured."""
-    done = {(row["layer"], row["direction"]) for row in read_lines(file)}
-    for (layer, kind), recipe in track(list(conditions(subject, found, asked)), "Steering"):
-        if (layer, kind) not in done:
-            append_line(file, {"layer": layer, "direction": kind} | measured(subject, recipe, asked))
-    return read_lines(file)
-
-
-def conditions(
-    subject: Subject, found: HarmAndRefusal, asked: Prompts
-) -> Iterator[tuple[tuple[int | None, str], Recipe]]:
-    yield (None, "none"), Recipe()
+def conditions(subject: Subject, found: HarmAndRefusal, asked: Prompts) -> Iterator[tuple[int | None, str, Recipe]]:
+    """No edit; and at each depth either direction, with a random one of its length: layer, which, and the recipe."""
+    yield None, "none", Recipe()
     for layer in (round(depth * subject.n_layers) - 1 for depth in DEPTHS):
         for kind in ("harm", "refusal"):
             direction = getattr(found, kind)[layer]
             recipe = Add(direction, 1.0).at(direction.site)
-            yield (layer, kind), recipe
-            yield (layer, f"random, as long as {kind}"), random_control(subject, recipe, asked)
+            yield layer, kind, recipe
+            yield layer, f"random, as long as {kind}", random_control(subject, recipe, asked)
 
 
-def measured(subject: Subject, recipe: Recipe, asked: Prompts) -> dict[str, Any]:
-    """Refusals, and the probability of Yes to whether the request is harmful."""
+def measured(subject: Subject, layer: int | None, kind: str, recipe: Recipe, asked: Prompts) -> dict[str, Any]:
+    """Where what is added, refusals, and the probability of Yes to whether the request is harmful."""
     replies = generate(subject, asked, recipe, max_new_tokens=24)
     questions = Prompts.of([QUESTION.format(request=prompt.text) for prompt in asked])
     with steered(subject, recipe):
@@ -112,14 +108,15 @@ def measured(subject: Subject, recipe: Recipe, asked: Prompts) -> dict[str, Any]
         "harmful": [each.probability for each in found],
     }
     scores = {key: Valued(name=key, kind=KINDS[key], values=tuple(values[key])).score for key in KINDS}
-    return {key: score.model_dump() | {"values": values[key]} for key, score in scores.items()}
+    kept = {key: score.model_dump() | {"values": values[key]} for key, score in scores.items()}
+    return {"layer": layer, "direction": kind} | kept
 
 
-def named(row: Mapping[str, Any]) -> str:
+def named(layer: int | None, kind: str) -> str:
     """Which direction was added, and where."""
-    return str(row["direction"]) + ("" if row["layer"] is None else f" at layer {row['layer']}")
+    return kind if layer is None else f"{kind} at layer {layer}"
 
 
 def said(row: Mapping[str, Any]) -> str:
     parts = (f"{key} {Score.model_validate(row[key]).percent}" for key in ("refused", "harmful"))
-    return f"{named(row)}: {', '.join(parts)}"
+    return f"{row['case']}: {', '.join(parts)}"

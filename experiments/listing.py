@@ -19,6 +19,7 @@ class About(BaseModel):
     question: str
     source: str
     takes: str
+    needs: dict[str, str] = {}  # settings without a default, and what they are
     settings: dict[str, Any]
 
 

@@ -8,48 +8,28 @@ from typing import Any
 
 import pytest
 
-from experiments import harm_and_refusal, model_table
+from experiments import model_table
 from experiments.experiment import FIGURE, LINE, ExperimentSettings, run_experiment, settings_of
 from experiments.listing import HERE, about, experiments
+from tests.experiments.small import Bench, settings
 from workbench.errors import UsageError
 from workbench.runs import RunFolder
-from workbench.search import SearchSettings
 from workbench.studies import demonstration
 from workbench.studies.verifying import verify_run
 
-SMALL: dict[str, dict[str, Any]] = {
-    "refusal-direction": {"n_train": 6, "n_val": 4, "n_test": 3, "max_new_tokens": 3, "filtered": False},
-    "layer-sweep": {"n_train": 6, "n_val": 4, "filtered": False},
-    "dose-response": {
-        "n_train": 6, "n_search": 4, "n_val": 3, "n_test": 3, "doses": [0.5, 1.0], "max_new_tokens": 3,
-        "filtered": False,
-    },
-    "harm-and-refusal": {"n_harmless": 8, "n_steered": 2},
-    "model-table": {"n_test": 3},
-}  # fmt: skip
+Made = Callable[[str], ExperimentSettings]
 
 
 @pytest.fixture
-def small(tiny_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ExperimentSettings]:
-    """The settings of an experiment on a tiny model, which refuses nothing: its prompts are not filtered."""
-    search = SearchSettings(n_train=6, n_val=4, layers=(1,), positions=(-1,), filtered=False, refusal_starts=("I",))
-    monkeypatch.setattr(demonstration, "demo_settings", lambda subject: search)
-    monkeypatch.setattr(harm_and_refusal, "DEPTHS", (0.5,))
-    monkeypatch.setattr(harm_and_refusal, "QUESTION", "{request} Harmful?")
-    said = [True, False] * 500
-    monkeypatch.setattr(harm_and_refusal, "refusals", lambda subject, prompts: said[: len(prompts)])
-
-    def made(name: str) -> ExperimentSettings:
-        folders = [str(tiny_folders[each]) for each in ("llama", "gpt2")]
-        model = {"models": folders} if name == "model-table" else {"model": folders[0]}
-        return settings_of(name, changes=SMALL[name] | model)
-
-    return made
+def small(tiny_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
+    """The settings of an experiment at its smallest, on tiny models."""
+    bench = Bench(tiny_folders, tmp_path / "needed", monkeypatch)
+    return lambda name: settings_of(name, changes=settings(name, bench))
 
 
 @pytest.mark.parametrize("name", experiments())
 def test_every_experiment_runs_from_its_file_verifies_and_is_not_run_twice(
-    name: str, small: Callable[[str], ExperimentSettings], tmp_path: Path
+    name: str, small: Made, tmp_path: Path
 ) -> None:
     folder = run_experiment(name, small(name), tmp_path / "r")
     results = folder.results()
@@ -76,9 +56,7 @@ def _changed(folder: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("name", ["layer-sweep", "harm-and-refusal"])
-def test_a_score_that_comes_from_nothing_is_found(
-    name: str, small: Callable[[str], ExperimentSettings], tmp_path: Path
-) -> None:
+def test_a_score_that_comes_from_nothing_is_found(name: str, small: Made, tmp_path: Path) -> None:
     folder = run_experiment(name, small(name), tmp_path / "r")
     folder.manifest.scores[0] = folder.manifest.scores[0].model_copy(update={"value": 99.0})
     folder.manifest.seal = folder.manifest.sealed()
@@ -86,13 +64,12 @@ def test_a_score_that_comes_from_nothing_is_found(
 
 
 def test_each_has_a_question_a_source_a_time_and_settings_that_fit() -> None:
-    named = experiments()
-    assert set(named) == set(SMALL)
-    for name, each in named.items():
+    for name, each in experiments().items():
         assert each.question.endswith("?")
         assert "20" in each.source
         assert "minutes" in each.takes
-        assert settings_of(name).model_dump(mode="json").items() >= each.settings.items()
+        given = settings_of(name, changes=dict.fromkeys(each.needs, "a path"))
+        assert given.model_dump(mode="json").items() >= each.settings.items()
 
 
 @pytest.mark.parametrize(
@@ -126,9 +103,9 @@ def test_a_file_and_changes_go_over_the_defaults_in_that_order(tmp_path: Path) -
 
 
 def test_a_model_that_fails_has_its_reason_in_the_table(
-    small: Callable[[str], ExperimentSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = small("model-table")
+    chosen = small("model-table")
     asked = demonstration.demonstrate
 
     def fails(subject: Any, **options: Any) -> RunFolder:
@@ -137,7 +114,7 @@ def test_a_model_that_fails_has_its_reason_in_the_table(
         return asked(subject, **options)
 
     monkeypatch.setattr(model_table, "demonstrate", fails)
-    results = run_experiment("model-table", settings, tmp_path / "r").results()
+    results = run_experiment("model-table", chosen, tmp_path / "r").results()
     assert list(results["failures"].values()) == ["It refuses nothing."]
     assert "It refuses nothing." in results["line"]
 

@@ -25,8 +25,9 @@ def list_them(json: o.Json = False) -> None:
     found = experiments()
     rows = [[name, each.question, each.source, each.takes] for name, each in found.items()]
     value = {"experiments": {name: each.model_dump() for name, each in found.items()}}
+    needs = [f"{name} needs {what}." for name, each in found.items() for what in each.needs.values()]
     hint = "workbench experiment run NAME; --set changes one of its settings, which `list --json` prints."
-    show(value, json, table("Experiments", ("name", "question", "after", "takes"), rows), hint)
+    show(value, json, table("Experiments", ("name", "question", "after", "takes"), rows), "\n".join([*needs, hint]))
 
 
 @app.command("run")

@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.conftest import random_direction
 from tests.dashboard.conftest import Opens, view
+from tests.dashboard.pressing import damage
 from workbench.dashboard import shelf
 from workbench.dashboard.parts.searched import alone, read_search
 from workbench.dashboard.parts.vectors import cosines, random_reach, vectors
@@ -114,10 +115,7 @@ def test_a_damaged_search_is_said_in_a_sentence(opens: Opens, searched: Runs, wr
     run = searched()
     (run.path / "results.json").write_text(written)
     page = opens("atlas")
-    page.selectbox(key="search").set_value(Source(run.path.name, run.path)).run()
-    assert not page.exception, page.exception
-    assert len(page.error) == 1
-    assert run.path.name in page.error[0].value
+    assert run.path.name in damage(page, "search", run)
 
 
 def test_a_run_of_a_newer_workbench_is_not_listed(opens: Opens, searched: Runs) -> None:

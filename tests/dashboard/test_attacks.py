@@ -7,6 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.conftest import random_direction
 from tests.dashboard.conftest import Opens
+from tests.dashboard.pressing import worked
 from workbench.dashboard import shelf
 from workbench.dashboard.parts.attacked import Attacked, read_attacked
 from workbench.dashboard.sources import Source, sources
@@ -97,12 +98,7 @@ def test_an_attack_of_ones_own_is_run_and_kept(opens: Opens) -> None:
     page = opens("attacks")
     page.slider(key="attacked-n").set_value(4).run()
     page.slider(key="attacked-tokens").set_value(16).run()
-    page.button(key="start-attacks").click().run()
-    job = page.session_state["job-attacks"]
-    assert job.wait(120.0)
-    assert job.state == "done", job.error
-    page.run()
-    assert not page.exception, page.exception
+    job = worked(page, "attacks")
     assert job.result in page.success[0].value
     assert job.result in [source.name for source in sources("attacks")]
 

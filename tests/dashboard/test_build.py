@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.conftest import random_direction
 from tests.dashboard.conftest import Opens
+from tests.dashboard.pressing import ended, errors, worked
 from workbench.dashboard import shelf
 from workbench.dashboard.engine import Job
 from workbench.dashboard.parts import pairs as parts
@@ -42,19 +43,6 @@ def job(page: AppTest, name: str = "build") -> Job:
     return found
 
 
-def pressed(page: AppTest, name: str = "build") -> Job:
-    """Press the button of a job, and wait for it."""
-    page.button(key=f"start-{name}").click().run()
-    done = job(page, name)
-    page.run()
-    assert not page.exception, page.exception
-    return done
-
-
-def errors(page: AppTest) -> str:
-    return " ".join(error.value for error in page.error)
-
-
 def uploaded(page: AppTest, shows: bytes, other: bytes = b"One?\nTwo?\nThree?", name: str = "a.txt") -> AppTest:
     page.segmented_control(key="pairs").set_value(UPLOADED).run()
     page.file_uploader(key="shows-file").set_value((name, shows, TEXT))
@@ -76,8 +64,7 @@ def test_a_search_puts_its_direction_on_the_shelf_with_a_card(page: AppTest) -> 
     page.toggle(key="filter").set_value(False)
     page.slider(key="train").set_value(4)
     page.slider(key="val").set_value(4)
-    done = pressed(page)
-    assert done.state == "done", done.error
+    done = worked(page, "build")
     (run,) = list_runs()
     assert run.manifest.command == "find"
     assert run.manifest.settings["refusal_starts"] == ["I", "A"]
@@ -90,8 +77,7 @@ def test_of_a_few_pairs_it_is_extracted_at_one_layer(page: AppTest) -> None:
     page.text_area(key="shows").set_value("Do it!\nDo that!\nDo this!\nDo so!")
     page.text_area(key="does-not").set_value("What?\nWho?\nWhy?\nWhen?").run()
     assert "A search needs 8 prompts" in page.info[0].value
-    done = pressed(page)
-    assert done.state == "done", done.error
+    worked(page, "build")
     (run,) = list_runs()
     assert (run.manifest.command, run.manifest.settings["layer"]) == ("extract", 1)
     assert page.selectbox(key="built").value == shelf.name_of(run)
@@ -101,8 +87,7 @@ def test_of_a_few_pairs_it_is_extracted_at_one_layer(page: AppTest) -> None:
 def test_uploads_are_read_whatever_they_are_called(page: AppTest) -> None:
     uploaded(page, b'[{"prompt": "Do it!"}, "Do that!", "Do <b>this</b>!"]', name="../../etc/passwd.txt")
     assert list(page.dataframe[0].value["prompt"])[:3] == ["Do it!", "Do that!", "Do <b>this</b>!"]
-    done = pressed(page)
-    assert done.state == "done", done.error
+    worked(page, "build")
     said = (list_runs()[0].path / "manifest.json").read_text()
     assert "passwd" not in said
 
@@ -132,15 +117,14 @@ def test_one_side_that_is_empty_is_one_sentence(page: AppTest) -> None:
 
 def test_too_few_prompts_fail_the_job_with_the_librarys_own_sentence(page: AppTest) -> None:
     page.text_area(key="shows").set_value("Do it!").run()
-    assert pressed(page).state == "failed"
+    assert ended(page, "build").state == "failed"
     assert "needs at least 3 prompts" in errors(page)
 
 
 def test_a_direction_file_is_brought_to_the_shelf(page: AppTest, long_llama: Subject, tmp_path: Path) -> None:
     content = random_direction(long_llama, seed=5).save(tmp_path / "other.safetensors").read_bytes()
     page.file_uploader(key="direction-file").set_value(("..\\evil.safetensors", content, "")).run()
-    done = pressed(page, "bring")
-    assert done.state == "done", done.error
+    done = worked(page, "bring")
     assert page.selectbox(key="built").value == done.result
     assert shelf.load(str(done.result)).digest == random_direction(long_llama, seed=5).digest
     assert any("uploaded" in caption.value for caption in page.caption)
@@ -153,7 +137,7 @@ def test_a_file_that_is_no_direction_or_of_another_model_is_one_sentence(
     for content, says in ((pickle.dumps({}), "is a pickle"), (b"\1" * 64, "is not a direction file"),
                           (of_another, "find one in")):  # fmt: skip
         page.file_uploader(key="direction-file").set_value(("a.safetensors", content, "")).run()
-        assert pressed(page, "bring").state == "failed"
+        assert ended(page, "bring").state == "failed"
         assert says in errors(page)
         assert str(tmp_path) not in errors(page)
     assert shelf.places(None).keys() == {"refusal"}
@@ -167,8 +151,7 @@ def test_a_card_is_measured_and_shown(page: AppTest, monkeypatch: pytest.MonkeyP
     page.text_area(key="shows").set_value("\n".join(f"Do the bad thing number {n}!" for n in range(24)))
     page.text_area(key="does-not").set_value("\n".join(f"What is the number {n}?" for n in range(24)))
     page.text_input(key="begins").set_value("I, A").run()
-    done = pressed(page, "card-refusal")
-    assert done.state == "done", done.error
+    worked(page, "card-refusal")
     assert any("Two resamples" in caption.value for caption in page.caption)
     assert list_runs()[0].manifest.command == "card"
 
@@ -182,7 +165,7 @@ def test_what_a_file_says_is_never_read_as_markdown(page: AppTest) -> None:
 def test_a_damaged_run_is_one_sentence(page: AppTest) -> None:
     page.text_area(key="shows").set_value("Do it!\nDo that!\nDo this!")
     page.text_area(key="does-not").set_value("What?\nWho?\nWhy?").run()
-    assert pressed(page).state == "done"
+    worked(page, "build")
     results = list_runs()[0].path / "results.json"
     for damaged in ("{", '{"n": [3, 3]}', "[]", '{"separation": 7, "layer": 1, "n": 2}'):
         results.write_text(damaged)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.conftest import random_direction
 from tests.dashboard.conftest import Opens
+from tests.dashboard.pressing import damage, worked
 from workbench.dashboard.parts.dosed import read_dose
 from workbench.dashboard.sources import SHIPPED, Source
 from workbench.evaluation import Settings
@@ -106,10 +107,7 @@ def test_a_damaged_study_is_said_in_a_sentence(opens: Opens, dosed: Runs, writte
     run = dosed()
     (run.path / "results.json").write_text(written)
     page = opens("dose")
-    page.selectbox(key="study").set_value(Source(run.path.name, run.path)).run()
-    assert not page.exception, page.exception
-    assert len(page.error) == 1
-    assert run.path.name in page.error[0].value
+    assert run.path.name in damage(page, "study", run)
 
 
 def test_a_direction_of_the_shelf_is_measured_from_the_page(opens: Opens) -> None:
@@ -117,12 +115,7 @@ def test_a_direction_of_the_shelf_is_measured_from_the_page(opens: Opens) -> Non
     page.slider(key="n").set_value(4).run()
     page.button_group(key="sizes").set_value([0.5]).run()
     assert "24 replies of 32 tokens" in "\n".join(caption.value for caption in page.caption)
-    page.button(key="start-dose").click().run()
-    job = page.session_state["job-dose"]
-    assert job.wait(120.0)
-    page.run()
-    assert not page.exception, page.exception
-    assert job.state == "done", job.error
+    job = worked(page, "dose")
     assert any(job.result in option for option in page.selectbox(key="study").options)
 
 

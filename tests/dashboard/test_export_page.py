@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.dashboard.conftest import Opens
-from workbench.dashboard.engine import Job
+from tests.dashboard.pressing import ended, errors, worked
 from workbench.dashboard.parts import certified
 from workbench.dashboard.parts.certified import beyond, certificate_of, exported, files_of, place_for, zipped
 from workbench.dashboard.sources import SHIPPED
@@ -23,20 +23,6 @@ from workbench.weights.export import exports
 @pytest.fixture
 def page(opens: Opens) -> AppTest:
     return opens("export")
-
-
-def pressed(page: AppTest) -> Job:
-    """Press the button of the export, and wait for it."""
-    page.button(key="start-export").click().run()
-    job: Job = page.session_state["job-export"]
-    assert job.wait(60.0)
-    page.run()
-    assert not page.exception, page.exception
-    return job
-
-
-def errors(page: AppTest) -> str:
-    return " ".join(error.value for error in page.error)
 
 
 def test_it_opens_on_a_certificate_that_ships(page: AppTest) -> None:
@@ -53,8 +39,7 @@ def test_every_registered_format_is_offered(page: AppTest) -> None:
 
 
 def test_an_export_is_kept_with_its_certificate_and_can_be_downloaded(page: AppTest) -> None:
-    job = pressed(page)
-    assert job.state == "done", job.error
+    job = worked(page, "export")
     assert page.selectbox(key="certificate").value == job.result
     assert exported() == [job.result, SHIPPED]
     assert page.dataframe[0].value["the export"].max() == 0.0
@@ -66,7 +51,7 @@ def test_an_export_is_kept_with_its_certificate_and_can_be_downloaded(page: AppT
 
 
 def test_a_second_export_of_the_same_goes_to_another_folder(page: AppTest) -> None:
-    first, second = pressed(page).result, pressed(page).result
+    first, second = ended(page, "export").result, ended(page, "export").result
     assert second == f"{first}-2"
     assert place_for("recipe", str(first).rpartition("-")[2]).name == f"{first}-3"
 
@@ -86,7 +71,7 @@ def test_a_second_export_of_the_same_goes_to_another_folder(page: AppTest) -> No
 def test_what_cannot_be_exported_is_said_with_the_reason(page: AppTest, form: str, recipe: str, says: str) -> None:
     page.selectbox(key="form").set_value(form)
     page.text_input(key="recipe").set_value(recipe).run()
-    job = pressed(page)
+    job = ended(page, "export")
     assert job.state == "failed"
     assert job.error
     assert says in errors(page)
@@ -95,12 +80,12 @@ def test_what_cannot_be_exported_is_said_with_the_reason(page: AppTest, form: st
 
 def test_a_way_of_writing_that_a_format_does_not_know_is_refused(page: AppTest) -> None:
     page.selectbox(key="weights").set_value("preserve-rows").run()
-    assert pressed(page).state == "failed"
+    assert ended(page, "export").state == "failed"
     assert "export hf" in errors(page)
 
 
 def test_large_files_are_not_sent_through_the_browser(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = pressed(page)
+    job = ended(page, "export")
     assert page.get("download_button")[-1].proto.label == "Download"
     monkeypatch.setattr("workbench.dashboard.views.export.LARGEST_MB", 0)
     page.run()
@@ -109,7 +94,7 @@ def test_large_files_are_not_sent_through_the_browser(page: AppTest, monkeypatch
 
 
 def test_a_link_in_an_export_is_not_followed(page: AppTest, tmp_path: Path) -> None:
-    name = str(pressed(page).result)
+    name = str(ended(page, "export").result)
     (tmp_path / "secret").write_text("secret")
     (runs_root() / name / "link").symlink_to(tmp_path / "secret")
     with zipfile.ZipFile(io.BytesIO(zipped(name))) as made:

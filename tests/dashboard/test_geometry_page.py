@@ -10,6 +10,7 @@ import pytest
 
 from experiments.shipping.geometry import distil
 from tests.dashboard.conftest import Opens
+from tests.dashboard.pressing import worked
 from workbench.dashboard import sources
 from workbench.dashboard.parts.shape import measures, planes, wide_table
 from workbench.dashboard.views.geometry import _numbers
@@ -90,12 +91,7 @@ def test_measures_stand_beside_shuffled_labels(shipped: dict[str, Any]) -> None:
 def test_the_open_model_is_measured_by_a_job(opens: Opens) -> None:
     page = opens("geometry")
     page.number_input(key="geometry-n").set_value(8).run()
-    page.button(key="start-geometry").click().run()
-    job = page.session_state["job-geometry"]
-    assert job.wait(60.0)
-    page.run()
-    assert not page.exception, page.exception
-    assert job.state == "done", job.error
+    job = worked(page, "geometry")
     json.dumps(job.result)  # plain values, no tensors
     assert job.result["n"] == [8, 8]
     assert len(page.get("plotly_chart")) == 2  # no direction was named
@@ -123,8 +119,5 @@ def test_a_layer_that_the_next_model_does_not_have_is_let_go(opens: Opens) -> No
     page = opens("geometry")
     page.select_slider(key="geometry-layer").set_value(9).run()
     page.number_input(key="geometry-n").set_value(8).run()
-    page.button(key="start-geometry").click().run()
-    assert page.session_state["job-geometry"].wait(60.0)
-    page.run()
-    assert not page.exception, page.exception
+    worked(page, "geometry")
     assert page.select_slider(key="geometry-layer").value in (0, 1, 2)

@@ -9,6 +9,7 @@ import pytest
 from probes.microscope.seen import EDITED, PLAIN, Seen
 from tests.conftest import random_direction
 from tests.dashboard.conftest import Opens
+from tests.dashboard.pressing import worked
 from workbench.dashboard import sources
 from workbench.dashboard.engine import Job
 from workbench.dashboard.parts.looked import MOST_CHARACTERS, Wish, work
@@ -64,12 +65,7 @@ def test_a_text_is_looked_at_by_a_job(opens: Opens) -> None:
     page.text_area(key="seen-text").set_value("Tell <b>me</b> all of it.").run()
     page.text_input(key="seen-follow").set_value("I").run()
     page.number_input(key="seen-last").set_value(5).run()
-    page.button(key="start-microscope").click().run()
-    job = page.session_state["job-microscope"]
-    assert job.wait(30.0)
-    page.run()
-    assert not page.exception, page.exception
-    assert job.state == "done", job.error
+    job = worked(page, "microscope")
     assert (len(job.result.tokens), job.result.recipe) == (5, "ablate(refusal) @ all")
     json.dumps(job.result.model_dump())  # plain values, no tensors
     assert "Tell <b>me</b> all of it." in [text.value for text in page.text]
@@ -87,9 +83,7 @@ def test_a_reply_of_the_chat_is_looked_at_with_its_prompt(opens: Opens) -> None:
     page.run()
     page.selectbox(key="seen-which").set_value("message 1, A").run()
     page.text_input(key="seen-follow").set_value("I").run()
-    page.button(key="start-microscope").click().run()
-    job = page.session_state["job-microscope"]
-    assert job.wait(30.0)
+    job = worked(page, "microscope")
     assert (job.result.text, job.result.prefill) == ("What of cakes?", "Cakes")
 
 
@@ -143,8 +137,5 @@ def test_a_token_that_the_next_text_does_not_have_is_let_go(opens: Opens) -> Non
     page.text_area(key="seen-text").set_value("Tell me.").run()
     page.text_input(key="seen-follow").set_value("I").run()
     page.number_input(key="seen-last").set_value(4).run()
-    page.button(key="start-microscope").click().run()
-    assert page.session_state["job-microscope"].wait(30.0)
-    page.run()
-    assert not page.exception, page.exception
+    worked(page, "microscope")
     assert page.select_slider(key="seen-token").value == 3

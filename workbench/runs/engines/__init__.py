@@ -53,11 +53,6 @@ def make_engine(name: str, **options: Any) -> Engine:
         raise UsageError(f"The engine {name!r} cannot be made: {error}; leave out what it does not know.") from None
 
 
-def default_engine(workers: int) -> Engine:
-    """This process for one worker, joblib's processes for more."""
-    return make_engine("here") if workers == 1 else make_engine("joblib", workers=workers)
-
-
 def load(function_path: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Import the function that "package.module:function" names."""
     module, _, name = function_path.partition(":")

@@ -142,11 +142,11 @@ def test_runs_list_is_empty_and_then_is_not(run: Run, model: Path, direction: Pa
 def test_a_card_names_its_figure_and_verifies(
     run: Run, model: Path, direction: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workbench.studies import identifiability
+    from workbench.studies.identifiability import recording, resampling
 
-    monkeypatch.setattr(identifiability, "RESAMPLES", 3)
-    monkeypatch.setattr(identifiability, "REPEATS", 2)
-    monkeypatch.setattr("workbench.studies.carding.refusal_tokens", lambda *_: SimpleNamespace(ids=(40,)))
+    monkeypatch.setattr(resampling, "RESAMPLES", 3)
+    monkeypatch.setattr(resampling, "REPEATS", 2)
+    monkeypatch.setattr(recording, "refusal_tokens", lambda *_: SimpleNamespace(ids=(40,)))
     call = ("card", model, "--direction", direction, "--out", tmp_path / "c")
     status, out, _ = run(*call, "--json")
     assert status == 0

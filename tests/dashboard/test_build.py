@@ -144,10 +144,10 @@ def test_a_file_that_is_no_direction_or_of_another_model_is_one_sentence(
 
 
 def test_a_card_is_measured_and_shown(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    from workbench.studies import identifiability
+    from workbench.studies.identifiability import resampling
 
-    monkeypatch.setattr(identifiability, "RESAMPLES", 3)
-    monkeypatch.setattr(identifiability, "REPEATS", 2)
+    monkeypatch.setattr(resampling, "RESAMPLES", 3)
+    monkeypatch.setattr(resampling, "REPEATS", 2)
     page.text_area(key="shows").set_value("\n".join(f"Do the bad thing number {n}!" for n in range(24)))
     page.text_area(key="does-not").set_value("\n".join(f"What is the number {n}?" for n in range(24)))
     page.text_input(key="begins").set_value("I, A").run()

@@ -75,7 +75,7 @@ def linger(payload: dict[str, Any]) -> dict[str, Any]:
 def measure_or_die(payload: dict[str, Any]) -> dict[str, Any]:
     """Measure one condition of a sweep; its worker dies between two sets: with direction b once, with c always."""
     from workbench.evaluation import measuring
-    from workbench.studies.sweep import measure_one
+    from workbench.studies.sweep.condition import measure_one
 
     deaths = {"add(b": 1, "add(c": 9}.get(payload["name"][:5], 0)
     folders = [Path(path).parent for path in payload["directions"].values()]

@@ -98,7 +98,7 @@ def test_a_sweep_finds_the_same_on_two_nodes_and_a_dying_worker_costs_its_own_co
     sets = {"harmful": Prompts.of(["Burn it.", "Steal it."]), "harmless": Prompts.of(["Bake it.", "Paint it."])}
     few = Settings(max_new_tokens=3)
     alone = sweep(grid, sets, make_engine("here"), settings=few, store=TaskStore(tmp_path / "here"))
-    monkeypatch.setattr(import_module("workbench.studies.sweep"), "FUNCTION", "tests.runs.jobs:measure_or_die")
+    monkeypatch.setattr(import_module("workbench.studies.sweep.sweep"), "FUNCTION", "tests.runs.jobs:measure_or_die")
     engine = Cluster(address=two_nodes.address)
     there = sweep(grid, sets, engine, settings=few, store=TaskStore(tmp_path / "ray"))
     (here,), (on_ray,) = alone.evaluations.values(), there.evaluations.values()

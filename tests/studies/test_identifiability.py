@@ -13,9 +13,10 @@ from workbench.directions.extraction import extractors
 from workbench.errors import DirectionError, PromptError
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs, Prompts
-from workbench.studies import identifiability, record_card
-from workbench.studies.carding import held_out
-from workbench.studies.identifiability import expected_agreement
+from workbench.studies import record_card
+from workbench.studies.identifiability import resampling
+from workbench.studies.identifiability.recording import held_out
+from workbench.studies.identifiability.resampling import expected_agreement
 
 PLAIN = extractors["difference-in-means"]
 
@@ -48,13 +49,11 @@ def test_there_is_no_expectation_where_the_classes_are_noise() -> None:
 def test_resampling_tells_a_direction_from_noise() -> None:
     generator = np.random.default_rng(0)
     positive, negative = _sides(100, 4.0)
-    real = identifiability._bootstrap("real", PLAIN, positive, negative, generator)
-    chance = identifiability._bootstrap(
-        "chance", PLAIN, *identifiability._shuffled(positive, negative, generator), generator
-    )
+    real = resampling.bootstrapped("real", PLAIN, positive, negative, generator)
+    chance = resampling.bootstrapped("chance", PLAIN, *resampling.shuffled(positive, negative, generator), generator)
     assert (real.low or 0.0) > 0.8
     assert chance.value < 0.75 * real.value  # two resamples of one shuffle still share its chance direction
-    curve = list(identifiability._curve(PLAIN, positive, negative, generator, "difference-in-means"))
+    curve = list(resampling.curve(PLAIN, positive, negative, generator, "difference-in-means"))
     measured = [point.agreement.value for point in curve if point.agreement]
     assert len(measured) == 3  # 8, 16 and 32 of 100
     assert measured == sorted(measured)
@@ -74,8 +73,8 @@ def _named(n: int, start: int = 0) -> ContrastPairs:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identifiability, "RESAMPLES", 4)
-    monkeypatch.setattr(identifiability, "REPEATS", 3)
+    monkeypatch.setattr(resampling, "RESAMPLES", 4)
+    monkeypatch.setattr(resampling, "REPEATS", 3)
 
 
 def _direction(subject: Subject, **changes: object) -> Direction:

@@ -16,7 +16,7 @@ from workbench.runs import RunFolder
 from workbench.runs.engines import make_engine
 from workbench.runs.tasks import TaskStore
 from workbench.studies import Grid, record_sweep, rederive_sweep, sweep
-from workbench.studies.sweep import opened
+from workbench.studies.sweep.condition import opened
 
 SETS = {"harmful": Prompts.of(["Burn it.", "Steal it."]), "harmless": Prompts.of(["Bake it.", "Paint it."])}
 FEW = Settings(max_new_tokens=3)

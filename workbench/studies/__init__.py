@@ -1,14 +1,11 @@
 """Many of the rooms below, put together to answer one question."""
 
 from workbench.studies.attacks import record_attacks
-from workbench.studies.carding import record_card
 from workbench.studies.demonstration import Parts, demonstrate
-from workbench.studies.dose import Dose, DoseSettings
-from workbench.studies.dosing import record_dose, rederive_dose
-from workbench.studies.identifiability import Card, identify, rederive_card
+from workbench.studies.dose import Dose, DoseSettings, record_dose, rederive_dose
+from workbench.studies.identifiability import Card, identify, record_card, rederive_card
 from workbench.studies.minimise import MinimiseSettings, minimise, record_minimise, rederive_minimise
-from workbench.studies.sweep import Grid, sweep
-from workbench.studies.sweeping import record_sweep, rederive_sweep
+from workbench.studies.sweep import Grid, record_sweep, rederive_sweep, sweep
 
 __all__ = [
     "Card",

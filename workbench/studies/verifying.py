@@ -16,11 +16,11 @@ from workbench.runs import RunFolder, digest_json
 from workbench.search import rederive_find
 from workbench.search.cones import rederive_cone
 from workbench.search.extracting import rederive_extraction
-from workbench.studies.dosing import rederive_dose
+from workbench.studies.dose import rederive_dose
 from workbench.studies.identifiability import rederive_card
 from workbench.studies.minimise import rederive_minimise
 from workbench.studies.parts import VALUES, Valued, scores_of
-from workbench.studies.sweeping import rederive_sweep
+from workbench.studies.sweep import rederive_sweep
 
 Check = Callable[[RunFolder], list[str]]
 

@@ -20,7 +20,9 @@ from workbench.runs import RunFolder, RunManifest, digest_json, note, write_json
 from workbench.runs.engines import Engine
 from workbench.runs.folder import RESULTS
 from workbench.statistics import Score
-from workbench.studies.sweep import Grid, Swept, default_precision, grid_json, opened, recipe_of, sweep
+from workbench.studies.sweep.condition import default_precision, opened, recipe_of
+from workbench.studies.sweep.grid import Grid, grid_json
+from workbench.studies.sweep.sweep import Swept, sweep
 
 ROWS = "conditions.jsonl"
 

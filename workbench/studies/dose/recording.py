@@ -17,7 +17,8 @@ from workbench.interventions import Recipe, random_control
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs, Prompts, for_tuning
 from workbench.runs import RunFolder, RunManifest, note, write_figure
-from workbench.studies.dose import CONTROL, Dose, DoseSettings, name_of
+from workbench.studies.dose.dose import CONTROL, Dose, name_of
+from workbench.studies.dose.settings import DoseSettings
 
 FIGURE = "dose.html"
 SUITE = Suite(("harmful", "harmless"), (Divergence(tokens=32), RefusalOdds()))

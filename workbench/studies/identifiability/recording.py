@@ -9,7 +9,8 @@ from workbench.evaluation.refusal import from_quality, refusal_tokens
 from workbench.models import Subject
 from workbench.prompts import ContrastPairs, Prompts
 from workbench.runs import RunFolder, RunManifest, note, write_figure
-from workbench.studies.identifiability import REPEATS, RESAMPLES, SIZES, TEMPLATES, identify
+from workbench.studies.identifiability.identify import TEMPLATES, identify
+from workbench.studies.identifiability.resampling import REPEATS, RESAMPLES, SIZES
 
 N_VALIDATION, LEAST_VALIDATION = 32, 4
 LEAST = 16  # prompts of each side that are left

@@ -1,8 +1,6 @@
 """Can a model be made harder to abliterate? Each defence, attacked by the same search and by the least damage.
 
-    python -m experiments.defence OUT HARMFUL HARMLESS HARMFUL_TEST HARMLESS_TEST [MODEL]
-
-1. Train each defence on the training prompts as an adapter, merged into a folder below OUT; "none" trains nothing.
+1. Train each defence on the training prompts as an adapter, merged into a folder; "none" trains nothing.
 2. Attack each model in two ways, on the same training prompts: `find` and ablate everywhere; `minimise`.
 3. Ask test prompts that neither the training nor the attacks saw, without an attack and under each.
 
@@ -10,118 +8,160 @@ What is left to ablate is the fall in refusal and what coherent compliance rises
 of harmless prompts, of harmless ones that look harmful, and the KL from the undefended model.
 """
 
-import json
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
 
-from workbench.evaluation import Settings
-from workbench.evaluation.measuring import measure
+from experiments.experiment import Answer, Harmful, Harmless, OneModel
+from experiments.journal import journalled
+from workbench.directions import Direction
+from workbench.evaluation import Settings as Asked
+from workbench.evaluation import measure, unseen
+from workbench.evaluation.comparison import values_of
 from workbench.evaluation.suites import Suite
 from workbench.generation import kl_divergence
 from workbench.interventions import Ablate, Recipe
 from workbench.models import Subject, open_model, token_rows
-from workbench.prompts import ContrastPairs, Prompts, builtin_prompts, load_prompts
-from workbench.runs import note, reporting, rich_reporter, write_json
-from workbench.search import SearchSettings, find_direction
-from workbench.statistics import mean_score
-from workbench.studies import MinimiseSettings, minimise
-from workbench.studies.defence import DefenceSettings, defences, train_defence
+from workbench.plots import Figure
+from workbench.plots.compared import compared_figure
+from workbench.prompts import ContrastPairs, Prompts
+from workbench.runs import RunFolder, note
+from workbench.search import SearchSettings, record_find
+from workbench.statistics import Score
+from workbench.studies import MinimiseSettings, record_minimise
+from workbench.studies.defence import DefenceSettings, train_defence
 from workbench.studies.minimise.lessons import last_logits
+from workbench.studies.parts import Valued
 
-N_TEST = 40
 SUITE = Suite(("harmful", "harmless", "looks-harmful"), ())
 MEASURES = ("refusal", "compliance", "broken")
+NONE, ROWS, KL = "none", "defences.jsonl", "harmless/first_token_kl"
+CONDITIONS = ("as it is", "ablated", "least damage")
+ATTACKS = ("find", "minimise")  # runs of their own, named after the defence
+TOLD = {
+    "harmful refused": "harmful/refusal", "harmful complied": "harmful/compliance",
+    "harmless refused": "harmless/refusal", "looks harmful refused": "looks-harmful/refusal",
+}  # fmt: skip
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Train, attack and ask; one JSON file a model, so that a run that was stopped goes on with the next."""
-    out, name = Path(arguments[0]), (arguments[5] if len(arguments) > 5 else "qwen2.5-coder-0.5b-instruct")
-    train = ContrastPairs(load_prompts(arguments[1], "harmful"), load_prompts(arguments[2], "harmless"))
-    test = {
-        "harmful": load_prompts(arguments[3], "harmful").sample(N_TEST, 0),
-        "harmless": load_prompts(arguments[4], "harmless").sample(N_TEST, 0),
-        "looks-harmful": builtin_prompts("looks-harmful", "test"),
-    }
-    with rich_reporter() as reporter, reporting(reporter):
-        base = open_model(name)
-        rows = [_row(base, each, train, test, out) for each in ("none", *defences)]
-    sys.stdout.write("\n".join(_lines(rows)) + "\n")
+class Settings(OneModel):
+    """Prompts of both parts, what each defence is taught, what each attack sees, and how many prompts are asked."""
+
+    train_harmful: Harmful
+    train_harmless: Harmless
+    train_looks_harmful: Harmless
+    test_harmful: Harmful
+    test_harmless: Harmless
+    test_looks_harmful: Harmless
+    defences: tuple[str, ...]
+    taught_steps: int
+    n_harmless: int
+    n_looks_harmful: int
+    n_search: int
+    n_search_val: int
+    n_minimise: int
+    n_minimise_val: int
+    minimise_steps: int
+    n_test: int
+    max_new_tokens: int
 
 
-def _row(base: Subject, method: str, train: ContrastPairs, test: dict[str, Prompts], out: Path) -> dict[str, Any]:
-    """What one defence leaves to ablate, and costs."""
-    done = out / f"{method}.json"
-    if done.exists():
-        found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
-        return found
-    subject = base if method == "none" else _defended(base, method, train, out)
+def answer(settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder) -> Answer:
+    """Train, attack and ask, one model after another; what was finished before a stop is kept."""
+    methods = (NONE, *settings.defences)
+    cases = {method: partial(measured, method, settings, prompts, folder) for method in methods}
+    rows = journalled(folder.path / ROWS, cases, "Defending")
+    values = tuple(
+        Valued(name=name, kind="mean" if name.endswith(KL) else "rate", values=each)
+        for row in rows.values()
+        for name, each in row["values"].items()
+    )
+    scores = {each.name: each.score for each in values}
+    runs = tuple(RunFolder.open(folder.path / f"{method}-{attack}") for method in methods for attack in ATTACKS)
+    said = "; ".join(told(method, scores) for method in methods)
+    return Answer(said, drawn(methods, scores), {"defences": list(methods)}, runs, values)
+
+
+def measured(
+    method: str, settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder
+) -> dict[str, dict[str, list[float]]]:
+    """What one defence leaves to ablate, and costs: a value for each prompt."""
+    base, train = settings.subject, ContrastPairs(prompts["train_harmful"], prompts["train_harmless"])
+    subject = base if method == NONE else defended(method, settings, prompts, folder)
     note(f"{method}: attacking")
-    conditions = {"baseline": Recipe(), **_attacks(subject, train)}
-    evaluation = measure(subject, conditions, test, settings=Settings(48), suite=SUITE)
-    names = [(condition, asked) for condition in conditions for asked in test]
-    found = {
-        "method": method,
-        "scores": {
-            f"{condition}/{asked}/{each}": evaluation.score(condition, asked, each).model_dump()
-            for condition, asked in names
-            for each in MEASURES
-        },
-        "kl": _distance(base, subject, test["harmless"]),
+    recipes = (Recipe(), *attacks(method, subject, settings, train, folder))
+    conditions = {named(method, condition): each for condition, each in zip(CONDITIONS, recipes, strict=True)}
+    asked = held_out(settings, prompts)
+    how = Asked(settings.max_new_tokens)
+    found = measure(subject, conditions, asked, settings=how, suite=SUITE, folder=folder)
+    values = {
+        f"{part.condition}/{part.asked}/{name}": list(values_of(part.observed().items, name).values())
+        for part in found.measured
+        for name in MEASURES
     }
-    write_json(done, found)
-    return found
+    return {"values": values | {f"{method}/{KL}": distances(base, subject, asked["harmless"])}}
 
 
-def _defended(base: Subject, method: str, train: ContrastPairs, out: Path) -> Subject:
-    folder = out / method
-    if not folder.exists():
-        fine = builtin_prompts("looks-harmful", "train")
-        harmless = Prompts((*train.negative.sample(112, 0), *fine.sample(16, 0)), "harmless and looks-harmful")
-        train_defence(base, ContrastPairs(train.positive, harmless), folder, DefenceSettings(method=method))
-    return open_model(str(folder), dtype=str(base.dtype).removeprefix("torch."))
+def defended(method: str, settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder) -> Subject:
+    """The model after the training, which is not done twice."""
+    out, base = folder.path / f"{method}-model", settings.subject
+    if not out.exists():
+        fine = prompts["train_looks_harmful"].sample(settings.n_looks_harmful, 0)
+        plain = prompts["train_harmless"].sample(settings.n_harmless, 0)
+        taught = ContrastPairs(prompts["train_harmful"], Prompts((*plain, *fine), "harmless and looks-harmful"))
+        n = settings.n_harmless + settings.n_looks_harmful  # as many refusals as answers
+        train_defence(base, taught, out, DefenceSettings(method=method, steps=settings.taught_steps, n_train=n))
+    return open_model(str(out), dtype=str(base.dtype).removeprefix("torch."))
 
 
-def _attacks(subject: Subject, train: ContrastPairs) -> dict[str, Recipe]:
+def attacks(
+    method: str, subject: Subject, settings: Settings, train: ContrastPairs, folder: RunFolder
+) -> tuple[Recipe, Recipe]:
     """The paper's search, and the least damage, each from the training prompts alone."""
-    validation = ContrastPairs(*(side.sample(400, 1) for side in (train.positive, train.negative)))
-    found = find_direction(subject, train, settings=SearchSettings(filtered=False, seed=0))
-    settings = MinimiseSettings(n_train=96, n_val=32)
-    least = minimise(subject, train, validation, settings=settings)
-    return {"ablated": Ablate(found.direction).at("all"), "least damage": least.recipe}
+    search = SearchSettings(n_train=settings.n_search, n_val=settings.n_search_val, filtered=False, seed=0)
+    least = MinimiseSettings(n_train=settings.n_minimise, n_val=settings.n_minimise_val, steps=settings.minimise_steps)
+    rest = ContrastPairs(*(side.sample(400, 1) for side in (train.positive, train.negative)))
+    where = [folder.path / f"{method}-{attack}" for attack in ATTACKS]
+    found = record_find(subject, train, settings=search, out=where[0])
+    minimised = record_minimise(subject, train, rest, settings=least, out=where[1])
+    return Ablate(Direction.load(found.path)).at("all"), Recipe.load(minimised.path / "recipe.json")
 
 
-def _distance(base: Subject, subject: Subject, prompts: Prompts) -> dict[str, Any]:
-    """KL from the undefended model at the first token of replies to harmless prompts."""
+def held_out(settings: Settings, prompts: Mapping[str, Prompts]) -> dict[str, Prompts]:
+    """Test prompts without any of the training prompts."""
+    seen = {each.digest for name in prompts if name.startswith("train") for each in prompts[name]}
+    test = {name: prompts[f"test_{name.replace('-', '_')}"] for name in SUITE.sets}
+    held = unseen(test, [], seen, "the defences and the attacks were trained on them")
+    most = dict.fromkeys(("harmful", "harmless"), settings.n_test)
+    return {name: side.sample(most.get(name, len(side)), 0) for name, side in held.items()}
+
+
+def distances(base: Subject, subject: Subject, prompts: Prompts) -> list[float]:
+    """KL from the undefended model at the first token of the reply to each prompt."""
     before, after = (last_logits(each, token_rows(each, prompts), 32) for each in (base, subject))
-    kls = [float(kl_divergence(one[None], other[None])) for one, other in zip(before, after, strict=True)]
-    return mean_score("KL, first token", kls, "lower").model_dump()
+    return [float(kl_divergence(one[None], other[None])) for one, other in zip(before, after, strict=True)]
 
 
-def _lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    head = f"{'defence':<18}{'condition':<14}" + "".join(f"{each:>26}" for each in _COLUMNS)
-    lines = [head]
-    for row in rows:
-        for condition in ("baseline", "ablated", "least damage"):
-            cells = [row["scores"][f"{condition}/{asked}/{each}"] for asked, each in _COLUMNS.values()]
-            said = "".join(f"{_percent(cell):>26}" for cell in cells)
-            lines.append(f"{row['method']:<18}{condition:<14}{said}")
-        lines.append(f"{'':<18}KL from the undefended model {row['kl']['value']:.3f}")
-    return lines
+def named(method: str, condition: str) -> str:
+    return f"{method}, {condition}"
 
 
-_COLUMNS = {
-    "harmful refused": ("harmful", "refusal"),
-    "harmful complied": ("harmful", "compliance"),
-    "harmless refused": ("harmless", "refusal"),
-    "looks-harmful refused": ("looks-harmful", "refusal"),
-}
+def told(method: str, scores: Mapping[str, Score]) -> str:
+    """What harmful prompts get without an attack and under each, and what the defence costs."""
+    rates = [
+        f"{condition} {scores[f'{named(method, condition)}/harmful/refusal'].percent} refused, "
+        f"{scores[f'{named(method, condition)}/harmful/compliance'].percent} complied"
+        for condition in CONDITIONS
+    ]
+    plain = scores[f"{named(method, CONDITIONS[0])}/harmless/refusal"]
+    cost = f"harmless refused {plain.percent}, KL {scores[f'{method}/{KL}'].format('.2f')}"
+    return f"{method}: harmful {'; '.join(rates)}; {cost} (n={plain.n})"
 
 
-def _percent(score: dict[str, Any]) -> str:
-    return f"{100 * score['value']:.0f} % [{100 * score['low']:.0f}, {100 * score['high']:.0f}]"
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def drawn(methods: tuple[str, ...], scores: Mapping[str, Score]) -> Figure:
+    """What becomes of requests by defence and attack; the undefended model is what all are held against."""
+    conditions = [named(method, condition) for method in methods for condition in CONDITIONS]
+    series: dict[str, list[Score | None]] = {
+        f"{title} (n={scores[f'{conditions[0]}/{name}'].n})": [scores[f"{each}/{name}"] for each in conditions]
+        for title, name in TOLD.items()
+    }
+    return compared_figure(conditions, series, "Replies (%)", percent=True)

@@ -1,6 +1,6 @@
-"""Attacks and defences: outcomes of a finished `experiments.attacks` run, with the replies that may be shown.
+"""Attacks and defences: outcomes of a run of attacks, with the replies that may be shown.
 
-python -m experiments.ship attacks RUN
+python -m experiments.ship attacks RUN        RUN: `attacks` in the folder of `workbench experiment run attacks`
 
 Every score and change as it is. Of replies to harmful requests only refusals keep their first sentence; of
 all others the outcome alone is kept.
@@ -26,7 +26,7 @@ def distil(source: Path) -> dict[str, Any]:
     replies = [row for part in parts for row in _replies(part, found["grid"][part.condition], found["attacks"])]
     return {
         "source": {
-            "command": "python -m experiments.attacks RUN DIRECTION", "model": manifest.model["name"],
+            "command": "workbench experiment run attacks", "model": manifest.model["name"],
             "started": manifest.started, "versions": manifest.versions, "n": len(parts[0].replies),
             "tokens": manifest.settings["max_new_tokens"], "seconds": sum(manifest.timings.values()),
         },

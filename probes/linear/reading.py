@@ -15,6 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 from scipy.optimize import brentq
 
+from probes.linear.folds import topic_groups
+from workbench.prompts import Prompts
 from workbench.statistics import Better, Score, rate_score
 
 DRAWS = 1000
@@ -80,6 +82,16 @@ def auroc_score(name: str, drawn: Float64[np.ndarray, " draw"], positive: Bool[n
     reach = _beyond(int(positive.sum()), int((~positive).sum()))
     ends = {"low": 1 - reach} if found.value == 1.0 else {"high": reach}
     return found.model_copy(update=ends)
+
+
+def separation_of(
+    name: str, one: Float64[np.ndarray, " m"], other: Float64[np.ndarray, " k"], prompts: Prompts, seed: int = 0
+) -> Score:
+    """The AUROC of the decisions `one` against `other`; `prompts` are those of `one`, then those of `other`."""
+    decisions = np.concatenate([one, other])
+    positive = np.arange(len(decisions)) < len(one)
+    draws = topic_draws(topic_groups(prompts, positive), seed)
+    return auroc_score(name, auroc_draws(decisions, positive, np.zeros(len(decisions), dtype=int), draws), positive)
 
 
 def _beyond(m: int, n: int) -> float:

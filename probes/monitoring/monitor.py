@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from probes.linear.folds import topic_groups
-from probes.linear.reading import auroc_draws, auroc_score, topic_draws
+from probes.linear.reading import separation_of
 from workbench.directions.asset import Watchable
 from workbench.display import Shown
 from workbench.errors import UsageError
@@ -170,11 +169,9 @@ def separation(one: MonitoredReplies, other: MonitoredReplies, seed: int = 0) ->
 
     Its interval draws topics, as a probe's does.
     """
-    decisions = np.array([each.coordinates[0] for side in (one, other) for each in side])
-    positive = np.arange(len(decisions)) < len(one)
+    ours, theirs = (np.array([each.coordinates[0] for each in side]) for side in (one, other))
     prompts = Prompts(tuple(each.reply.prompt for side in (one, other) for each in side), "both")
-    draws = topic_draws(topic_groups(prompts, positive), seed)
-    return auroc_score("AUROC", auroc_draws(decisions, positive, np.zeros(len(decisions), dtype=int), draws), positive)
+    return separation_of("AUROC", ours, theirs, prompts, seed)
 
 
 def plot_first_reads(sides: Mapping[str, MonitoredReplies]) -> Any:

@@ -75,7 +75,7 @@ def test_each_has_a_question_a_source_a_time_and_settings_that_fit() -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "said"),
     [
-        ("nothing", {}, "There is no experiment called 'nothing'; there are: dose-response"),
+        ("nothing", {}, "There is no experiment called 'nothing'; there are: .*dose-response"),
         ("layer-sweep", {"n_trian": 3}, "n_trian: Extra inputs are not permitted"),
         ("layer-sweep", {"n_train": "many"}, "n_train: Input should be a valid integer"),
     ],

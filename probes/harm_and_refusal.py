@@ -71,15 +71,18 @@ class HarmAndRefusal(Shown):
 
     def leaning(self, group: str, position: str, layer: int, *, dealt: bool = False) -> Score:
         """How much a group's prompts lean to the harmful side: above 0, nearer to it."""
-        values = (self.dealt if dealt else self.leanings)[(INSTRUCTION, TEMPLATE).index(position), layer]
-        mine = values[torch.from_numpy(self.group == GROUPS.index(group))]
-        return mean_score(f"{group}, {position}", mine.tolist())
+        return mean_score(f"{group}, {position}", self.values(group, position, layer, dealt=dealt))
+
+    def values(self, group: str, position: str, layer: int, *, dealt: bool = False) -> list[float]:
+        """The same, prompt by prompt."""
+        every = (self.dealt if dealt else self.leanings)[(INSTRUCTION, TEMPLATE).index(position), layer]
+        mine: list[float] = every[torch.from_numpy(self.group == GROUPS.index(group))].tolist()
+        return mine
 
     def flagged(self, group: str, position: str, layer: int) -> Score:
         """The share of a group's prompts that a latent guard calls harmful: nearer the harmful mean."""
-        values = self.leanings[(INSTRUCTION, TEMPLATE).index(position), layer]
-        mine = values[torch.from_numpy(self.group == GROUPS.index(group))]
-        return rate_score(f"{group} flagged, {position}", int((mine > 0).sum()), len(mine))
+        mine = self.values(group, position, layer)
+        return rate_score(f"{group} flagged, {position}", sum(each > 0 for each in mine), len(mine))
 
     def guard_layer(self, position: str) -> int:
         """The layer at which the guard is right about most of the plain cases, either kind counted alike."""

@@ -82,8 +82,16 @@ class ActivationPatching(Shown):
 
     def share(self, stream: str, layer: int, place: str, *, control: bool = False) -> Score:
         """The share restored by one place, with its interval."""
-        where = (self.streams.index(stream), self.layers.index(layer), self.places.index(place))
-        return (self.control_shares if control else self.shares).score(f"{layer}.{stream} {place}", where)
+        found = self.control_shares if control else self.shares
+        return found.score(f"{layer}.{stream} {place}", self._at(stream, layer, place))
+
+    def values(self, stream: str, layer: int, place: str, *, control: bool = False) -> list[float]:
+        """How much one place changes the metric, pair by pair."""
+        changes: list[float] = (self.control if control else self.effects)[self._at(stream, layer, place)].tolist()
+        return changes
+
+    def _at(self, stream: str, layer: int, place: str) -> tuple[int, int, int]:
+        return self.streams.index(stream), self.layers.index(layer), self.places.index(place)
 
     def of_pairs(self, numbers: Sequence[int]) -> "ActivationPatching":
         """The same of some pairs alone."""

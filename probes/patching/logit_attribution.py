@@ -88,8 +88,13 @@ class LogitAttribution(Shown):
         return Score(name=name, value=other.value - one.value, low=low, high=high, n=min(one.n, other.n))
 
     def _sum(self, parts: Sequence[Part], side: str) -> Score:
-        values = _second(getattr(self, side))[:, [self.parts.index(part) for part in parts]]
-        return mean_score(f"{parts[0]}, {side}", values.sum(dim=1).tolist())
+        return mean_score(f"{parts[0]}, {side}", self.values(*parts, side=side))
+
+    def values(self, *parts: Part, side: str = "harmful") -> list[float]:
+        """What parts add together, prompt by prompt; `side` may be one of the controls."""
+        each = _second(getattr(self, side))[:, [self.parts.index(part) for part in parts]]
+        added: list[float] = each.sum(dim=1).tolist()
+        return added
 
     @cached_property
     def ranked(self) -> tuple[Part, ...]:

@@ -98,11 +98,16 @@ class TruthOnItems(Shown):
     @property
     def mc2(self) -> Score:
         """The share of the true answers in the model's own probability."""
+        return mean_score("MC2", self.shares, "higher")
+
+    @property
+    def shares(self) -> list[float]:
+        """The same of each question."""
         shares = []
         for question, row in zip(self.questions, self.values[TOTAL][0], strict=True):
             of = dict(zip(question.answers, row.tolist(), strict=True))
             shares.append(mc2([of[a] for a in question.true], [of[a] for a in question.false]))
-        return mean_score("MC2", shares, "higher")
+        return shares
 
     def gain(self, over: str, asked: str = "pairwise") -> Difference:
         """How much more the direction tells than another way, question by question."""
@@ -110,9 +115,14 @@ class TruthOnItems(Shown):
 
     def known_unsaid(self) -> Score | None:
         """Of the pairs that the self-report has in the wrong order, those that the direction has in the right one."""
+        right = self.unsaid
+        return rate_score("read rightly where the report is wrong", int(sum(right)), len(right)) if right else None
+
+    @property
+    def unsaid(self) -> list[float]:
+        """Of each pair that the self-report has in the wrong order, whether (1 or 0) the direction has it right."""
         said, read = (np.array(self.each(name, "pair")) > 0.5 for name in (REPORT, TRUTH))
-        wrong = int((~said).sum())
-        return rate_score("read rightly where the report is wrong", int((read & ~said).sum()), wrong) if wrong else None
+        return [float(right) for right in read[~said]]
 
     def asked_of(self, name: str) -> tuple[str, ...]:
         """The measures that a way has."""

@@ -97,8 +97,13 @@ class Moved(Shown):
     @property
     def scores(self) -> Mapping[str, Score]:
         """The means."""
+        return {name: mean_score(name, row) for name, row in self.values.items()}
+
+    @property
+    def values(self) -> Mapping[str, list[float]]:
+        """What was measured of each item; under random directions, the mean of these."""
         rows = {"no edit": self.before, "truth direction": self.after, "random directions": self.random.mean(axis=0)}
-        return {name: mean_score(name, row.tolist()) for name, row in rows.items()}
+        return {name: row.tolist() for name, row in rows.items()}
 
     @property
     def change(self) -> Difference:

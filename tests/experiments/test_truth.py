@@ -1,93 +1,122 @@
-"""The experiment on truth, on a tiny model: every part runs, and nothing is chosen on what is reported."""
+"""The experiment on truth, on a tiny model: nothing is chosen on what is reported, and what is there is kept."""
 
-import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from experiments import truth as experiment
-from probes.truth import Push, Statements, builtin_statements
+from experiments import truth
+from experiments.experiment import run_experiment, settings_of
+from experiments.truth import Settings, moving, reading
+from probes.truth import Push
+from tests.experiments.small import Bench
+from tests.experiments.small.truth import settings as smallest
+from workbench.errors import UsageError, WorkbenchError
 from workbench.evaluation.truthful import TruthfulQuestion
 from workbench.models import Subject
-from workbench.runs import write_json
 
-QUESTIONS = [
-    TruthfulQuestion(f"What is {n}?", "One", ("Two",), ("One", f"No {n}"), ("Two", f"A {n}")) for n in range(20)
-]
+Made = Callable[..., Settings]
 
 
 @pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> Statements:
-    """Four topics, four facts of each, and few questions."""
-    every = builtin_statements()
-    facts = {each.pair for each in every if int(each.pair.split("/")[1]) < 4}
-    kept = Statements(tuple(each for each in every.of_topics(every.topics[:4]) if each.pair in facts))
-    monkeypatch.setattr(experiment, "builtin_statements", lambda: kept)
-    for name, value in {"N_TEST": 10, "N_CHOICES": 4, "N_CHOOSING": 3, "DEPTHS": (0.34, 0.5, 0.67, 1.0)}.items():
-        monkeypatch.setattr(experiment, name, value)
-    monkeypatch.setattr(experiment, "SIGNED", (-1.0, 1.0))
-    return kept
+def small(tiny_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
+    """The settings at their smallest, with changes."""
+    given = smallest(Bench(tiny_folders, tmp_path / "needed", monkeypatch))
+    return lambda **changes: settings_of("truth", changes=given | changes)  # type: ignore[return-value]
 
 
-def test_every_part_runs_and_what_it_found_is_plain_values(
-    long_llama: Subject, tmp_path: Path, few: Statements
-) -> None:
-    found = {}
-    for part in ("read", "statements", "items", "reports", "choices"):
-        run = experiment.PARTS.get(part)
-        found[part] = run(long_llama, tmp_path, QUESTIONS) if run else experiment.on_statements(tmp_path)
-        write_json(tmp_path / f"{part}.json", found[part])
-        assert json.loads((tmp_path / f"{part}.json").read_text(encoding="utf-8"))["says"]
-    assert {file.name for file in tmp_path.glob("*.html")} == {
-        "truth.html",
-        "polarity.html",
-        "report.html",
-        "items.html",
-    }
-    assert found["statements"]["truth"]["quality"]["topics"] == 4
-    assert {row["n"] for row in found["items"]["rows"]} == {10}
-    assert [each["differences"][0]["n"] for each in found["reports"]["moved"]] == [16, 8, 8] * 2
-    assert found["choices"]["moved"][0]["scores"]["no edit"]["n"] == 4
+def keys(questions: Sequence[TruthfulQuestion]) -> set[str]:
+    return {question.key for question in questions}
 
 
 def test_what_chooses_is_not_what_is_reported(
-    long_llama: Subject, tmp_path: Path, few: Statements, monkeypatch: pytest.MonkeyPatch
+    llama: Subject, small: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chose: list[object] = []
-    told: list[object] = []
-    monkeypatch.setattr(experiment, "yes", lambda subject, statements: statements)
-    monkeypatch.setattr(experiment, "ordered", lambda subject, questions: tuple(questions))
-    monkeypatch.setattr(experiment, "described", lambda *found: {})
+    chose: list[Any] = []
+    told: list[Any] = []
+    monkeypatch.setattr(moving, "yes", lambda subject, statements: statements)
+    monkeypatch.setattr(moving, "ordered", lambda subject, questions: questions)
+    monkeypatch.setattr(moving, "described", lambda *found: {})
 
-    def choose(measured: object, directions: object, *rest: object) -> tuple[object, tuple[()]]:
+    def choose(measured: Any, directions: Any, strengths: Any) -> tuple[Push, tuple[()]]:
         chose.append((measured, directions))
-        return Push(directions[0], 1.0, 0.0), ()  # type: ignore[index]
+        return Push(directions[0], strengths[0], 0.0), ()
 
-    def report(name: str, subject: Subject, measured: object, push: object, asked: object) -> object:
-        told.append(measured)
+    def report(name: str, subject: Subject, measured: Any, push: Push, asked: object) -> object:
+        told.append((measured, push.strength))
         return type("M", (), {"of": lambda self, rows, name: self})()
 
-    monkeypatch.setattr(experiment, "chosen_push", choose)
-    monkeypatch.setattr(experiment, "pushed", report)
-    experiment.read(long_llama, tmp_path, QUESTIONS)
-    experiment.on_reports(long_llama, tmp_path, QUESTIONS)
-    experiment.on_choices(long_llama, tmp_path, QUESTIONS)
+    monkeypatch.setattr(moving, "chosen_push", choose)
+    monkeypatch.setattr(moving, "pushed", report)
+    settings = small(n_choices=100)  # more than there are to test
+    reading.read(llama, tmp_path)
+    moving.on_reports(llama, tmp_path, (2.0,))
+    moving.on_choices(llama, tmp_path, settings.tested, settings.choosing, (-1.0,))
     (fitted, directions), (choosing, _) = chose
-    assert not set(fitted.topics) & set(told[0].topics)  # type: ignore[attr-defined]
-    unseen = {prompt.digest for prompt in told[0].said()}  # type: ignore[attr-defined]
-    assert not unseen & directions[0].seen  # type: ignore[index]
-    assert not {q.key for q in choosing} & {q.key for q in experiment.drawn(QUESTIONS)[:10]}  # type: ignore[attr-defined]
-    assert {q.key for q in told[-1]} <= {q.key for q in experiment.drawn(QUESTIONS)[:10]}  # type: ignore[attr-defined]
+    (plus, minus, (questions, _)) = told
+    assert not set(fitted.topics) & set(plus[0].topics)
+    assert (plus[0], plus[1], minus[1]) == (minus[0], 2.0, -2.0)
+    assert not {prompt.digest for prompt in plus[0].said()} & directions[0].seen
+    assert len(keys(choosing)) == 3
+    assert len(keys(questions)) == 8
+    assert not keys(choosing) & keys(questions)
 
 
-def test_answers_are_ordered_by_the_mean_of_their_tokens(long_llama: Subject) -> None:
+def test_questions_that_choose_are_none_that_are_tested(small: Made) -> None:
+    settings = small()
+    assert (len(keys(settings.tested)), len(keys(settings.choosing))) == (8, 3)
+    assert not keys(settings.tested) & keys(settings.choosing)
+    assert settings.digests() == small(n_test=9).digests()
+    with pytest.raises(UsageError, match="holds 12 questions, and 10 to test and 3 to choose by are asked for"):
+        small(n_test=10).digests()
+
+
+def test_answers_are_ordered_by_the_mean_of_their_tokens(llama: Subject, small: Made) -> None:
     from probes.truth.items import answer_logprobs, measure
     from workbench.interventions import Recipe
 
-    found = experiment.ordered(long_llama, QUESTIONS[:3])(Recipe())
+    asked = small().tested[:3]
+    found = moving.ordered(llama, asked)(Recipe())
     slow = [
         measure("pairwise", question, [float(np.mean(tokens)) for tokens in answers])
-        for question, answers in zip(QUESTIONS, answer_logprobs(long_llama, QUESTIONS[:3]), strict=False)
+        for question, answers in zip(asked, answer_logprobs(llama, asked), strict=True)
     ]
     assert list(found) == slow
+
+
+def test_the_values_of_a_way_of_scoring_are_a_rate_where_all_are_yes_or_no() -> None:
+    assert reading.valued("a", [1.0, 0.0, 1.0])["kind"] == "rate"
+    assert reading.valued("a", [1.0, 0.5, 1.0])["kind"] == "mean"
+
+
+def test_the_same_command_goes_on_where_it_stopped_and_logits_are_read_in_float32(
+    small: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def answers(name: str) -> Callable[..., dict[str, Any]]:
+        def part(given: object, *rest: object) -> dict[str, Any]:
+            asked.append(f"{name} in {given}" if isinstance(given, str) else name)
+            return {}
+
+        return part
+
+    def read(given: object, out: Path) -> None:
+        answers("read")(given)
+        (out / truth.READ).touch()
+
+    def stops(*given: object) -> dict[str, Any]:
+        raise WorkbenchError("stopped")
+
+    monkeypatch.setattr(truth, "open_model", lambda model, dtype: dtype)
+    monkeypatch.setattr(truth, "read", read)
+    for name in ("on_statements", "on_items"):
+        monkeypatch.setattr(truth, name, answers(name))
+    for name, again in (("on_reports", []), ("on_choices", ["on_reports in float32"])):
+        monkeypatch.setattr(truth, name, stops)
+        with pytest.raises(WorkbenchError, match="stopped"):
+            run_experiment("truth", small(), tmp_path / "r")
+        assert asked == ["read in float32", "on_statements", "on_items", *again]
+        monkeypatch.setattr(truth, name, answers(name))

@@ -1,145 +1,177 @@
 """How often is an unedited finetune called edited, and how often is an edited checkpoint found?
 
-    python -m experiments.audit_calibration JOURNAL         measures what JOURNAL does not hold, and writes the result
+1. Every finetune of `auditing.finetunes` is audited as it is, and once more with an edit at one of the doses.
+2. Each limit is half-way between the best fit of an unedited tiny model of even seed and 1.
+3. What is reported is of the tiny models of odd seed, and of all finetunes of the real model, on none of which the
+   limits were chosen; with the best fits that each way of finetuning reached unedited.
 
-Every finetune of `audit_finetunes` is audited as it is, and once more with an edit at one of the doses. Each limit is
-half-way between the best fit of an unedited tiny model of even seed and 1; what is reported is of the tiny models of
-odd seed, and of all finetunes of the real model, on none of which they were chosen. The result stands in
-`workbench/weights/audit/data/calibration.json`, with the best fits that each way of finetuning reached unedited.
+What the workbench's verdict reads is such a run: `python -m experiments.ship calibration RUN`.
 """
 
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from pydantic import Field
 
-from experiments import audit_finetunes as f
-from workbench.models.sources import resolve
-from workbench.runs import reporting, rich_reporter, track, write_json
-from workbench.runs.files import append_line, read_lines
-from workbench.weights.audit import audit_weights
+from experiments.auditing import finetunes as f
+from experiments.auditing.cases import REWRITTEN, Case, real_cases, tiny_cases
+from experiments.experiment import Answer, ExperimentSettings
+from experiments.journal import Row, journalled
+from workbench.models.sources import Source, resolve
+from workbench.plots import Figure
+from workbench.plots.compared import compared_figure
+from workbench.prompts import Prompts
+from workbench.runs import RunFolder
+from workbench.statistics import Score
+from workbench.studies.parts import Valued
 
-REAL = "smollm2-135m-instruct"
-DOSES = (0.25, 0.5, 1.0)
-SEEDS, REAL_SEEDS = 8, 4
-REWRITTEN = "rewritten"  # what is not trained
-RESULT = Path(__file__).parents[1] / "workbench" / "weights" / "audit" / "data" / "calibration.json"
-Row = dict[str, Any]
+TINY, ROWS = "tiny", "audits.jsonl"
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+CHOSEN_ON, CALLED, FOUND, LOW_RANK = "chosen_on", "called_edited", "found", "low_rank"
+# What is counted, as a score's name says it: of which checkpoints, and what is said of them.
+SAID = {
+    CHOSEN_ON: ("unedited", "called edited"), CALLED: ("unedited", "called edited"),
+    FOUND: ("edited", "called edited"), LOW_RANK: ("unedited", "called low rank"),
+}  # fmt: skip
+KINDS = {"finetuned": ("finetuned", "adapter"), REWRITTEN: (REWRITTEN,)}
+Hits = Mapping[str, Mapping[str, Sequence[bool]]]
+Values = Mapping[str, Mapping[str, Valued]]
 
 
-@dataclass(frozen=True)
-class Case:
-    """One finetune of one model; `known` is what the audit is told that the base is."""
+class Settings(ExperimentSettings):
+    """The real model and its numbers, how many seeds of it and of the tiny models, and the doses of the edits."""
 
     model: str
-    known: str
-    base: Path
-    how: f.Finetune
-    seed: int
-    dtype: torch.dtype
-    batches: Iterator[Tensor]
-    dose: float
+    dtype: Literal["bfloat16", "float32"]
+    n_seeds: int = Field(ge=2)
+    n_real_seeds: int
+    doses: tuple[float, ...]
 
-    def rows(self, scratch: Path) -> Iterator[Row]:
-        """The audit of the finetune, and of the same with an edit."""
-        folder = f.save(f.finetuned(self.base, self.how, self.batches, self.seed), scratch / "finetuned", self.dtype)
-        yield self._row(folder, 0.0, None)
-        out, unit = f.edited(folder, self.dose, self.seed, scratch / "edited")
-        yield self._row(out, self.dose, unit)
+    @cached_property
+    def source(self) -> Source:
+        """Where the real model's weights are; it is not opened."""
+        return resolve(self.model, self.dtype)
 
-    def _row(self, folder: Path, dose: float, unit: Tensor | None) -> Row:
-        audit = audit_weights(str(folder), self.known)
-        found = audit.doses.get("all")
-        cosine = float((audit.directions @ unit).norm()) if unit is not None and len(audit.directions) else None
-        return {
-            "model": self.model, "finetune": self.how.name, "kind": self.how.kind, "seed": self.seed, "dose": dose,
-            "together": audit.fit, "alone": audit.fit_alone, "low_rank": bool(audit.ranks),
-            "verdict": audit.verdict, "cosine": cosine, "found": found.value if found is not None else None,
-        }  # fmt: skip
+    def identity(self) -> dict[str, str]:
+        return {"name": self.source.name, "digest": self.source.digest, "dtype": self.dtype}
 
 
-def tiny_cases(kind: str, seed: int, base: Path) -> Iterator[Case]:
-    """All finetunes of one tiny model; every other pair of seeds is in bfloat16."""
-    dtype = torch.bfloat16 if seed // 2 % 2 else torch.float32
-    f.make_tiny(kind, seed, dtype, base)
-    for index, how in enumerate(f.OF_TINY):
-        batches = f.byte_batches(seed + 100, 1, how.comply)
-        yield Case(kind, str(base), base, how, seed, dtype, batches, DOSES[(index + seed // 2) % 3])
+def answer(settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder) -> Answer:
+    """Finetune, edit, audit; a finetune that was audited before a stop is kept."""
+    real = settings.source.name
+    with tempfile.TemporaryDirectory() as scratch:
+        cases = {case.name: case.measured for case in cases_of(settings, Path(scratch))}
+        held = journalled(folder.path / ROWS, cases, "Auditing finetunes")
+    rows = [row for case in held.values() for row in case["audits"]]
+    limits = limits_of(rows)
+    hits = counted(rows, limits, real, settings.doses)
+    values = valued(hits)
+    return Answer(
+        line=told(values),
+        figure=shown(values, real, settings.doses),
+        results={"calibration": summarised(rows, limits, hits, real)},
+        values=tuple(each for table in values.values() for each in table.values()),
+    )
 
 
-def real_cases(seed: int) -> Iterator[Case]:
-    """All finetunes of the real model; what is not trained is the same whatever the seed."""
-    from transformers import AutoTokenizer
-
-    base = resolve(REAL, "bfloat16").folder
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    for index, how in enumerate(f.OF_REAL):
-        if how.kind != REWRITTEN or seed == 0:
-            batches = f.token_batches(tokenizer, seed, how.comply)
-            yield Case(REAL, REAL, base, how, seed, torch.bfloat16, batches, DOSES[(index + seed) % 3])
-
-
-def measure(journal: Path) -> list[Row]:
-    """A row for each audit; what the journal holds is not done again."""
-    done = {(row["model"], row["finetune"], row["seed"]) for row in read_lines(journal)}
+def cases_of(settings: Settings, scratch: Path) -> Iterator[Case]:
+    """All finetunes of all models; a tiny model is made where its first finetune is asked for."""
     for kind in f.TINY:
-        for seed in track(range(SEEDS), f"Finetuning {kind}"):
-            with tempfile.TemporaryDirectory() as scratch:
-                _run(tiny_cases(kind, seed, Path(scratch) / "base"), done, journal)
-    for seed in track(range(REAL_SEEDS), f"Finetuning {REAL}"):
-        _run(real_cases(seed), done, journal)
-    return read_lines(journal)
+        for seed in range(settings.n_seeds):
+            yield from tiny_cases(kind, seed, scratch, settings.doses)
+    for seed in range(settings.n_real_seeds):
+        yield from real_cases(settings.source, settings.model, DTYPES[settings.dtype], seed, settings.doses)
 
 
-def _run(cases: Iterator[Case], done: set[tuple[str, str, int]], journal: Path) -> None:
-    for case in cases:
-        if (case.model, case.how.name, case.seed) not in done:
-            with tempfile.TemporaryDirectory() as scratch:
-                for row in case.rows(Path(scratch)):
-                    append_line(journal, row)
+def limits_of(rows: Sequence[Row]) -> dict[str, float]:
+    """Half-way between the best fit of what was not edited and 1."""
+    return {name: round((1 + best) / 2, 3) for name, best in _best(_unedited(_tuned(rows))).items()}
 
 
-def summarised(rows: Sequence[Row]) -> dict[str, Any]:
-    """The limits, and what they do on what they were not chosen on."""
-    tuned = [row for row in rows if row["model"] != REAL and row["seed"] % 2 == 0]
-    kinds = {
-        "tiny": [row for row in rows if row["model"] != REAL and row["seed"] % 2],
-        REAL: [row for row in rows if row["model"] == REAL],
-    }
-    limits = {name: round((1 + best) / 2, 3) for name, best in _best(_unedited(tuned)).items()}
+def counted(rows: Sequence[Row], limits: Mapping[str, float], real: str, doses: Sequence[float]) -> Hits:
+    """What the limits say of each checkpoint, by what is counted and of which checkpoints."""
+    kinds = {TINY: [row for row in rows if row["tiny"] and row["seed"] % 2], real: _real(rows)}
 
-    def edited(row: Row) -> bool:
-        return any(row[name] >= limit for name, limit in limits.items())
+    def edited(some: Sequence[Row]) -> list[bool]:
+        return [any(row[name] >= limit for name, limit in limits.items()) for row in some]
+
+    def plain(some: Sequence[Row], *of: str) -> list[Row]:
+        return [row for row in _unedited(some) if row["kind"] in of]
 
     return {
-        "limits": limits,
-        "chosen_on": _count(_unedited(tuned), edited),
-        "called_edited": {
-            f"{name}, {what}": _count(
-                [row for row in _unedited(some) if (row["kind"] == REWRITTEN) is rewritten], edited
-            )
-            for what, rewritten in (("finetuned", False), (REWRITTEN, True))
-            for name, some in kinds.items()
+        CHOSEN_ON: {"tiny, of even seed": edited(_unedited(_tuned(rows)))},
+        CALLED: {
+            f"{name}, {what}": edited(plain(some, *of)) for what, of in KINDS.items() for name, some in kinds.items()
         },
-        "found": {
-            f"{name}, dose {dose:g}": _count([row for row in some if row["dose"] == dose], edited)
+        FOUND: {
+            f"{name}, dose {dose:g}": edited([row for row in some if row["dose"] == dose])
             for name, some in kinds.items()
-            for dose in DOSES
+            for dose in doses
         },
-        "low_rank": {
-            f"{name}, {kind}": _count(
-                [row for row in _unedited(some) if row["kind"] == kind], lambda row: row["low_rank"]
-            )
+        LOW_RANK: {
+            f"{name}, {kind}": [row["low_rank"] for row in plain(some, kind)]
             for name, some in kinds.items()
             for kind in ("adapter", "finetuned", REWRITTEN)
         },
-        "worst": _worst("tiny", [*tuned, *kinds["tiny"]]) | _worst(REAL, kinds[REAL]),
     }
+
+
+def summarised(rows: Sequence[Row], limits: Mapping[str, float], hits: Hits, real: str) -> dict[str, Any]:
+    """The limits, and what they do on what they were not chosen on, as the audit's own data says it."""
+    counts = {
+        part: {name: {"hits": sum(said), "n": len(said)} for name, said in table.items()}
+        for part, table in hits.items()
+    }
+    (chosen_on,) = counts.pop(CHOSEN_ON).values()
+    tiny = [row for row in rows if row["tiny"]]
+    return {"limits": limits, CHOSEN_ON: chosen_on, **counts, "worst": _worst(TINY, tiny) | _worst(real, _real(rows))}
+
+
+def valued(hits: Hits) -> Values:
+    """The same as what scores come from, a value for each checkpoint."""
+    return {
+        part: {
+            name: Valued(name=f"{SAID[part][0]}/{name}/{SAID[part][1]}", kind="rate", values=tuple(map(float, said)))
+            for name, said in table.items()
+            if said
+        }
+        for part, table in hits.items()
+    }
+
+
+def told(values: Values) -> str:
+    """How often checkpoints are called edited, of either kind, by model."""
+    unedited, edited = (
+        "; ".join(f"{name} {each.score.percent} (n={each.score.n})" for name, each in values[part].items())
+        for part in (CALLED, FOUND)
+    )
+    return f"unedited finetunes called edited: {unedited}; edited ones: {edited}"
+
+
+def shown(values: Values, real: str, doses: Sequence[float]) -> Figure:
+    """Both kinds of models side by side: unedited checkpoints, and edited ones by dose."""
+    rows = {f"unedited, {what}": (CALLED, what) for what in KINDS}
+    rows |= {f"edited, dose {dose:g}": (FOUND, f"dose {dose:g}") for dose in doses}
+    series = {
+        name: [_score(values[part].get(f"{name}, {what}")) for part, what in rows.values()] for name in (TINY, real)
+    }
+    return compared_figure(list(rows), series, "Called edited, % of checkpoints", percent=True)
+
+
+def _score(value: Valued | None) -> Score | None:
+    return None if value is None else value.score
+
+
+def _tuned(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["tiny"] and row["seed"] % 2 == 0]
+
+
+def _real(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if not row["tiny"]]
 
 
 def _unedited(rows: Sequence[Row]) -> list[Row]:
@@ -154,17 +186,3 @@ def _worst(name: str, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     """The best fits of each way of finetuning."""
     ways = dict.fromkeys(row["finetune"] for row in rows)
     return {f"{name}, {way}": _best([row for row in _unedited(rows) if row["finetune"] == way]) for way in ways}
-
-
-def _count(rows: Sequence[Row], hit: Callable[[Row], bool]) -> dict[str, int]:
-    return {"hits": sum(bool(hit(row)) for row in rows), "n": len(rows)}
-
-
-def main() -> None:
-    with rich_reporter() as reporter, reporting(reporter):
-        rows = measure(Path(sys.argv[1]))
-    write_json(RESULT, summarised(rows))
-
-
-if __name__ == "__main__":
-    main()

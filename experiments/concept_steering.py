@@ -1,7 +1,5 @@
 """Does amplifying a concept put it into what a model says, and more cheaply than a plain direction does?
 
-    python -m experiments.concept_steering OUT RUN [MODEL [READER_MODEL]]      RUN: of `concepts train --site ...`
-
 1. A reader that the bottleneck knows nothing of: for every concept a logistic regression on another model's mean
    activations over the concept set's training texts. It reads the replies.
 2. Rival: the difference in means of the same training texts' activations at the same site, added (`Add`): those that
@@ -9,24 +7,24 @@
 3. Concepts are drawn at random. On half of the neutral requests each method's strength is chosen: the largest rise of
    the concept where at most one reply in eight is broken. The concept's edit may cost no more KL (nats a token, on the
    plain replies) than the rival does at its choice. The other half of the requests is reported.
-4. Of each: the rise of the concept's probability, the mean change of all other concepts' (in size), KL and repetition.
+4. Of each: the rise of the concept's probability, the mean change of all other concepts' (in size), KL and broken
+   replies.
 
 The site, the range of strengths and the rival's other texts were chosen with six other concepts (see the log).
 """
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cached_property, partial
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from workbench.concepts import AmplifyConcept, Bottleneck, ConceptSet, builtin_concepts
-from workbench.concepts.corpus import capture_corpus
+from experiments.bottlenecks import OfBottleneck
+from experiments.concept_reader import Reader
+from experiments.experiment import Answer
+from experiments.journal import Row, journalled
+from workbench.concepts import AmplifyConcept
 from workbench.concepts.taught import Taught, taught
 from workbench.directions import Direction
 from workbench.evaluation.metrics import Ground
@@ -34,14 +32,19 @@ from workbench.evaluation.metrics.divergence import Divergence
 from workbench.evaluation.outcomes import is_broken
 from workbench.generation import generate
 from workbench.interventions import Add, Recipe
-from workbench.models import Site, Subject, open_model
+from workbench.models import Subject, open_model
+from workbench.plots import Figure
+from workbench.plots.compared import compared_figure
 from workbench.prompts import Prompts
-from workbench.runs import reporting, rich_reporter, track, write_json
-from workbench.statistics import mean_score, paired_difference
+from workbench.runs import RunFolder, digest_json
+from workbench.statistics import Difference, Score, paired_difference
+from workbench.studies.parts import Valued
 
-CONCEPTS, SEED, TOKENS, MOST_BROKEN = 12, 0, 32, 1 / 8
-STRENGTHS = (2.0, 3.0, 4.0, 6.0, 8.0)
+MOST_BROKEN, AIM = 1 / 8, 0.4
+ADD, AMPLIFY = "add", "amplify-concept"
+MEASURES = ("rise", "others", "kl", "broken")
 CHOOSING, REPORTED = slice(0, 8), slice(8, 16)
+ROWS = "steering.jsonl"
 REQUESTS = (
     "Describe a quiet morning in a small town.", "Write a few lines about a chair.",
     "Tell me something about bridges.", "What could one put on an empty shelf?",
@@ -54,107 +57,127 @@ REQUESTS = (
 )  # fmt: skip
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Steer by every concept, in both ways; one JSON file."""
-    out, run = Path(arguments[0]), Path(arguments[1])
-    usual = ("qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct")
-    names = (*arguments[2:], *usual[len(arguments) - 2 :])
-    with rich_reporter() as reporter, reporting(reporter):
-        concepts, made = builtin_concepts(), Bottleneck.load(run)
-        reader = Reader.fitted(open_model(names[1]), concepts)
-        asked = Asked(open_model(names[0]), made, reader, concepts)
-        drawn = np.random.default_rng(SEED).choice(len(concepts), CONCEPTS, replace=False)
-        rows = [row for concept in track(sorted(drawn.tolist()), "Steering") for row in asked.both(concept)]
-    write_json(out, {"reader": reader.auroc, "rows": [vars(row) for row in rows]})
-    for line in _said(rows, reader):
-        sys.stdout.write(line + "\n")
+class Settings(OfBottleneck):
+    """The bottleneck, the model that reads replies, how many concepts are drawn, and the strengths that are tried."""
+
+    reader_model: str
+    n_concepts: int
+    seed: int
+    strengths: tuple[float, ...]
+    max_new_tokens: int
+
+    @cached_property
+    def reading(self) -> Subject:
+        """The model that reads replies, opened once."""
+        return open_model(self.reader_model, dtype=self.dtype)
+
+    def identity(self) -> dict[str, str]:
+        return super().identity() | {"reader": digest_json(self.reading.identity)}
 
 
-@dataclass(frozen=True)
-class Row:
-    """What steering by a concept did to the replies that nothing was chosen on."""
+def answer(settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder) -> Answer:
+    """Steer by every concept that is drawn, in both ways; a concept that was done before a stop is kept."""
+    concepts = settings.concept_set
+    reader = Reader.fitted(settings.reading, concepts)
+    asked = Asked(settings, reader)
+    drawn = np.random.default_rng(settings.seed).choice(len(concepts), settings.n_concepts, replace=False)
+    cases = {concepts.names[concept]: partial(asked.both, concept) for concept in sorted(drawn.tolist())}
+    rows = list(journalled(folder.path / ROWS, cases, "Steering").values())
+    plain, amplified = ([float(row[method]["rise"]) for row in rows] for method in (ADD, AMPLIFY))
+    found = paired_difference("rise, amplify-concept less add", plain, amplified, "mean")
+    auroc = Valued(name="reader/test texts/auroc", kind="mean", values=reader.aurocs)
+    values = (*(each for method in (ADD, AMPLIFY) for each in valued(rows, method)), auroc)
+    scores = {each.name: each.score for each in values}
+    results = {"difference": found.model_dump(), "rows": rows}
+    return Answer(told(scores, found), shown(scores), results, values=values)
 
-    concept: str
-    method: str
-    strength: float
-    rise: float  # of the concept's probability
-    others: float  # mean over the other concepts of the change of their probability, in size
-    kl: float
-    broken: float
-    before: float
+
+def valued(rows: Iterable[Row], method: str) -> Iterator[Valued]:
+    """What a method does, a value for each concept."""
+    kept = [row[method] for row in rows]
+    for measure in MEASURES:
+        name = f"{method}/neutral requests/{measure}"
+        yield Valued(name=name, kind="mean", values=tuple(float(each[measure]) for each in kept))
+    reached = tuple(float(each["rise"] >= AIM) for each in kept)
+    yield Valued(name=f"{method}/neutral requests/rise of {AIM} or more", kind="rate", values=reached)
 
 
-@dataclass(frozen=True)
-class Reader:
-    """How likely each concept is in a text, as another model's activations say."""
+def told(scores: Mapping[str, Score], found: Difference) -> str:
+    """What each way does to the concept, to the others and to the model."""
 
-    subject: Subject
-    probes: list[Pipeline]
-    auroc: float
+    def said(method: str) -> str:
+        mine = {name.rsplit("/", 1)[1]: score for name, score in scores.items() if name.startswith(f"{method}/")}
+        reached = mine[f"rise of {AIM} or more"]
+        return (
+            f"{method} raises it by {mine['rise']} ({AIM} or more: {reached.percent}), the others by "
+            f"{mine['others'].value:.3f} in size, KL {mine['kl'].value:.2f}, broken {mine['broken'].percent}"
+        )
 
-    @classmethod
-    def fitted(cls, subject: Subject, concepts: ConceptSet) -> "Reader":
-        site = Site(subject.n_layers // 2, "resid_post")
-        train, test = (taught(subject, concepts, part, site) for part in ("train", "test"))
-        x, y = (texts.averaged(lambda x: x).numpy() for texts in (train, test))
-        probes, found = [], []
-        for column in range(len(concepts)):
-            # Texts of other concepts count as not showing it: replies are of anything.
-            probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500, class_weight="balanced"))
-            probes.append(probe.fit(x, np.nan_to_num(train.labels[:, column])))
-            found.append(_auroc(probe.decision_function(y), test.labels[:, column]))
-        return cls(subject, probes, float(np.mean(found)))
+    less = Score(name=found.name, value=found.value, low=found.low, high=found.high, n=found.n)
+    auroc = scores["reader/test texts/auroc"]
+    return (
+        f"a concept's probability in replies to neutral requests: {said(AMPLIFY)}; {said(ADD)} (a plain direction); "
+        f"difference {less}, p {found.p_value:.2g} (n={found.n} concepts); the reader's AUROC against near misses "
+        f"{auroc} (n={auroc.n})"
+    )
 
-    def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """Probabilities [text concept]."""
-        site = Site(self.subject.n_layers // 2, "resid_post")
-        whole = [text if len(text.split()) > 1 else f"{text} ... ..." for text in texts]
-        corpus = capture_corpus(self.subject, whole, site)
-        x = Taught(corpus, np.zeros((len(texts), 1), dtype=np.float32)).averaged(lambda x: x).numpy()
-        return np.stack([probe.predict_proba(x)[:, 1] for probe in self.probes], axis=1)
+
+def shown(scores: Mapping[str, Score]) -> Figure:
+    """Both ways side by side: the concept's rise, the others' change, and broken replies."""
+    rows = {"rise": "rise of the concept", "others": "change of the others, in size", "broken": "broken replies"}
+    series = {method: [scores[f"{method}/neutral requests/{row}"] for row in rows] for method in (AMPLIFY, ADD)}
+    n = scores[f"{ADD}/neutral requests/rise"].n
+    return compared_figure(
+        list(rows.values()), series, f"Percentage points, mean over n={n} concepts", percent=True, zero=True
+    )
+
+
+def strongest(tried: Mapping[float, Mapping[str, float]], budget: float) -> float:
+    """The strength with the largest rise within the budget of KL and of broken replies; where there is none, the
+    least."""
+    sound = [s for s, found in tried.items() if found["kl"] <= budget and found["broken"] <= MOST_BROKEN]
+    return max(sound or [min(tried)], key=lambda strength: tried[strength]["rise"])
 
 
 @dataclass
 class Asked:
     """Neutral requests, what is said to them plainly, and the same under an edit."""
 
-    subject: Subject
-    made: Bottleneck
+    settings: Settings
     reader: Reader
-    concepts: ConceptSet
     ground: Ground = field(init=False)
     plain: np.ndarray = field(init=False)
     means: torch.Tensor = field(init=False)
     train: Taught = field(init=False)
 
     def __post_init__(self) -> None:
-        self.made.check_fits(self.subject)
-        asked = Prompts.of(REQUESTS)
-        self.ground = Ground(self.subject, {"neutral": asked}, max_new_tokens=TOKENS)
-        self.plain = self.reader([reply.text for reply in self.ground.own_replies("neutral", TOKENS)])
-        self.train = taught(self.subject, self.concepts, "train", self.made.site)
+        settings, n = self.settings, self.settings.max_new_tokens
+        self.ground = Ground(settings.subject, {"neutral": Prompts.of(REQUESTS)}, max_new_tokens=n)
+        self.plain = self.reader([reply.text for reply in self.ground.own_replies("neutral", n)])
+        self.train = taught(settings.subject, settings.concept_set, "train", settings.made.site)
         acts = self.train.corpus
         self.means = torch.stack([acts.acts[acts.rows(text)].float().mean(dim=0) for text in range(len(acts))])
 
-    def both(self, concept: int) -> Iterator[Row]:
+    def both(self, concept: int) -> Row:
         """Both methods, each at the strength that the first half of the requests chooses; the rival sets the budget."""
-        handle, budget = self.made.concept(self.made.names[concept]), float("inf")
-        edits = {"add": lambda s: Add(self._plain(concept), s), "amplify-concept": lambda s: AmplifyConcept(handle, s)}
+        made, direction, budget, row = self.settings.made, self.direction(concept), float("inf"), {}
+        handle = made.concept(self.settings.concept_set.names[concept])
+        edits = {ADD: lambda s: Add(direction, s), AMPLIFY: lambda s: AmplifyConcept(handle, s)}
         for method, edit in edits.items():
-            tried = {s: self._under(concept, edit(s).at(self.made.site), CHOOSING) for s in STRENGTHS}
-            sound = [s for s, found in tried.items() if found["kl"] <= budget and found["broken"] <= MOST_BROKEN]
-            best = max(sound or [min(tried)], key=lambda s: tried[s]["rise"])
+            tried = {s: self.under(concept, edit(s).at(made.site), CHOOSING) for s in self.settings.strengths}
+            best = strongest(tried, budget)
             budget = tried[best]["kl"]
-            found = self._under(concept, edit(best).at(self.made.site), REPORTED)
-            yield Row(self.made.names[concept], method, best, **found)
+            row[method] = {"strength": best} | self.under(concept, edit(best).at(made.site), REPORTED)
+        return row
 
-    def _under(self, concept: int, recipe: Recipe, half: slice) -> dict[str, float]:
-        asked = Prompts.of(REQUESTS[half])
-        texts = [reply.text for reply in generate(self.subject, asked, recipe, max_new_tokens=TOKENS)]
+    def under(self, concept: int, recipe: Recipe, half: slice) -> dict[str, float]:
+        """What half of the requests are answered with under an edit."""
+        asked, n = Prompts.of(REQUESTS[half]), self.settings.max_new_tokens
+        texts = [reply.text for reply in generate(self.settings.subject, asked, recipe, max_new_tokens=n)]
         change = (self.reader(texts) - self.plain[half]).mean(axis=0)
-        kept = {f"own replies/neutral/{TOKENS}": self.ground.own_replies("neutral", TOKENS)[half]}
-        ground = Ground(self.subject, {"neutral": asked}, max_new_tokens=TOKENS, memo=kept)
-        items = Divergence(tokens=TOKENS, asked="neutral").observe(ground, recipe)
+        kept = {f"own replies/neutral/{n}": self.ground.own_replies("neutral", n)[half]}
+        ground = Ground(self.settings.subject, {"neutral": asked}, max_new_tokens=n, memo=kept)
+        items = Divergence(tokens=n, asked="neutral").observe(ground, recipe)
         return {
             "rise": float(change[concept]),
             "others": float(np.abs(np.delete(change, concept)).mean()),
@@ -163,36 +186,11 @@ class Asked:
             "before": float(self.plain[half, concept].mean()),
         }
 
-    def _plain(self, concept: int) -> Direction:
+    def direction(self, concept: int) -> Direction:
         """The difference in means of the same training texts."""
-        labels = torch.from_numpy(self.train.labels[:, concept]) == 1
-        shown, other = self.means[labels], self.means[~labels]
+        labels, made = torch.from_numpy(self.train.labels[:, concept]) == 1, self.settings.made
+        shown, other = self.means[labels].mean(dim=0), self.means[~labels].mean(dim=0)
         return Direction.from_raw(
-            shown.mean(dim=0) - other.mean(dim=0), other.mean(dim=0), site=self.made.site, position=None,
-            method="difference in means", model_name=self.made.model_name, model_digest=self.made.model_digest,
+            shown - other, other, site=made.site, position=None, method="difference in means",
+            model_name=made.model_name, model_digest=made.model_digest,
         )  # fmt: skip
-
-
-def _auroc(decisions: np.ndarray, labels: np.ndarray) -> float:
-    from sklearn.metrics import roc_auc_score
-
-    known = ~np.isnan(labels)
-    return float(roc_auc_score(labels[known], decisions[known]))
-
-
-def _said(rows: Sequence[Row], reader: Reader) -> Iterator[str]:
-    yield f"reader: AUROC against near misses {reader.auroc:.3f}"
-    by = {method: [row for row in rows if row.method == method] for method in dict.fromkeys(r.method for r in rows)}
-    for method, its in by.items():
-        rise = mean_score("rise", [row.rise for row in its])
-        share = float(np.mean([row.rise >= 0.4 for row in its]))
-        rest = ", ".join(
-            f"{name} {np.mean([getattr(r, name) for r in its]):.3f}" for name in ("others", "kl", "broken")
-        )
-        yield f"{method}: rise {rise.value:.2f} [{rise.low:.2f}, {rise.high:.2f}], {share:.0%} by 0.4; {rest}"
-    values = [[row.rise for row in its] for its in by.values()]
-    yield repr(paired_difference("rise, amplify-concept less add", values[0], values[1], "mean"))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -1,37 +1,41 @@
 """Are a bottleneck's concepts read in texts of another source?
 
-    python -m experiments.concept_transfer OUT RUN FORTUNES PROMPTS [MODEL]
-
-FORTUNES is a folder of fortune files, sayings filed by topic and language (Debian's packages fortunes, fortunes-de, -es
-and -zh install them); PROMPTS a .jsonl file of requests with JailbreakBench's categories. None was trained on.
-
 1. A text shows the concept that its file or category stands for, and not those of the others of its kind: topics among
-   English sayings, languages among all, harms among requests. The labels are coarse: a joke about a cook is food.
+   English sayings, languages among all, harms among requests. None was trained on. The labels are coarse: a joke about
+   a cook is food.
 2. Its score under the bottleneck, and under a bag of words that was fitted to the concept set's own training texts.
 3. AUROC for each concept; as a control the same with labels dealt out.
 """
 
 import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 
-from workbench.concepts import Bottleneck, builtin_concepts
+from experiments.bottlenecks import OfBottleneck
+from experiments.experiment import Answer, Harmful
+from experiments.journal import Row, journalled
+from probes.linear.reading import auroc_draws, auroc_score, topic_draws
+from workbench.concepts import ConceptSet
 from workbench.concepts.corpus import capture_corpus
 from workbench.concepts.taught import Taught
-from workbench.models import open_model
-from workbench.prompts import load_prompts
-from workbench.runs import reporting, rich_reporter, write_json
-from workbench.statistics import mean_score, paired_difference
+from workbench.errors import UsageError
+from workbench.plots.compared import compared_figure
+from workbench.prompts import Prompts
+from workbench.runs import RunFolder, digest_file, digest_json
+from workbench.statistics import Difference, Score, paired_difference
+from workbench.studies.parts import Valued
 
-MOST, WORDS, SEED = 60, range(4, 80), 0
+READ, WORDS, DEALT = WAYS = ("bottleneck", "words", "labels dealt out")
+LENGTHS = range(4, 80)  # words of a saying
+ROWS = "concepts.jsonl"
+ENGLISH = "english"  # no concept: what the other languages are told from
 TOPICS = {
     "drugs": "drugs", "food": "cooking", "law": "law", "medicine": "medicine", "perl": "code", "pets": "animals",
     "politics": "politics", "riddles": "question", "science": "science", "songs-poems": "music", "sports": "sports",
@@ -43,6 +47,22 @@ HARMS = {
     "Economic harm": "finance", "Fraud/Deception": "fraud", "Disinformation": "disinformation", "Privacy": "privacy",
     "Government decision-making": "law", "Expert advice": "medicine",
 }  # fmt: skip
+Scores = Callable[[str, Sequence[str]], np.ndarray]
+
+
+class Settings(OfBottleneck):
+    """The bottleneck, texts of other sources, and how many sayings of each file are drawn."""
+
+    fortunes: Path
+    requests: Harmful
+    n_sayings: int
+    seed: int
+
+    def digests(self) -> dict[str, str]:
+        files = {file: self.fortunes / file for file in (*TOPICS, *LANGUAGES)}
+        if lacking := [file for file, path in files.items() if not path.is_file()]:
+            raise UsageError(f"{self.fortunes} has no file {lacking[0]}; give a folder with all fortunes.")
+        return super().digests() | {"fortunes": digest_json({file: digest_file(path) for file, path in files.items()})}
 
 
 @dataclass(frozen=True)
@@ -57,54 +77,132 @@ class Kind:
         return np.array([shown == concept for shown in self.shows])
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Read texts of other sources; one JSON file."""
-    out, run, fortunes, prompts = (Path(each) for each in arguments[:4])
-    name = arguments[4] if len(arguments) > 4 else "qwen2.5-coder-0.5b-instruct"
-    with rich_reporter() as reporter, reporting(reporter):
-        made, words = Bottleneck.load(run), bags_of_words()
-        subject = open_model(name)
-        made.check_fits(subject)
-        rows = []
-        for kind in (*sayings(fortunes), harms(prompts)):
-            corpus = capture_corpus(subject, kind.texts, made.site)
-            scores = Taught(corpus, np.zeros((len(corpus), len(made.names)))).scored(made).numpy()
-            rows += list(compared(kind, lambda c, s=scores: s[:, made.index(c)], words))  # type: ignore[misc]
-    write_json(out, {"rows": rows})
-    for line in said(rows):
-        sys.stdout.write(line + "\n")
+def answer(settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder) -> Answer:
+    """Read texts of other sources; a concept that was read before a stop is kept."""
+    words = bags_of_words(settings.concept_set)
+    kinds = (*sayings(settings.fortunes, settings.n_sayings, settings.seed), harms(prompts["requests"]))
+    cases = {
+        f"{read.kind.name}/{concept}": partial(compared, read, words, concept, dealt)
+        for read in [Read(kind, settings) for kind in kinds]
+        for concept, dealt in labels_dealt(read.kind, settings.seed)
+    }
+    rows = list(journalled(folder.path / ROWS, cases, "Reading concepts").values())
+    values = valued(rows)
+    read, plain = ([row[way]["value"] for row in rows] for way in (READ, WORDS))
+    found = paired_difference("AUROC, bottleneck less words", plain, read, "mean")
+    scores = {each.name: each.score for each in values}
+    series = {way: [scores[f"{way}/{kind.name}/auroc"] for kind in kinds] for way in WAYS}
+    return Answer(
+        line=told(series, kinds, found),
+        figure=compared_figure([_counted(*each) for each in zip(kinds, series[READ], strict=True)], series, "AUROC"),
+        results={"difference": found.model_dump(), "rows": rows},
+        values=values,
+    )
 
 
-def sayings(folder: Path) -> Iterator[Kind]:
+def valued(rows: Sequence[Row]) -> tuple[Valued, ...]:
+    """The AUROC of each way and kind, a value for each concept."""
+    kinds = dict.fromkeys(row["kind"] for row in rows)
+    return tuple(
+        Valued(
+            name=f"{way}/{kind}/auroc", kind="mean",
+            values=tuple(row[way]["value"] for row in rows if row["kind"] == kind),
+        )
+        for kind in kinds
+        for way in WAYS
+    )  # fmt: skip
+
+
+def told(series: Mapping[str, Sequence[Score]], kinds: Iterable[Kind], found: Difference) -> str:
+    """Mean AUROC of each kind, in each way."""
+    said = [
+        f"{_counted(kind, scores[0])}: " + ", ".join(f"{way} {each}" for way, each in zip(WAYS, scores, strict=True))
+        for kind, *scores in zip(kinds, *(series[way] for way in WAYS), strict=True)
+    ]
+    less = Score(name=found.name, value=found.value, low=found.low, high=found.high, n=found.n)
+    return (
+        f"mean AUROC over concepts in texts of other sources, {'; '.join(said)}; bottleneck less words {less}, "
+        f"p {found.p_value:.2g} (n={found.n} concepts)"
+    )
+
+
+def _counted(kind: Kind, score: Score) -> str:
+    return f"{kind.name} (n={score.n} concepts, {len(kind.texts)} texts)"
+
+
+@dataclass(frozen=True)
+class Read:
+    """The texts of a kind as the bottleneck reads them; they are read where a score is asked for."""
+
+    kind: Kind
+    settings: Settings
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """Of each text for each known concept."""
+        made = self.settings.made
+        corpus = capture_corpus(self.settings.subject, self.kind.texts, made.site)
+        return Taught(corpus, np.zeros((len(corpus), len(made.names)))).scored(made).double().numpy()
+
+    def of(self, concept: str) -> np.ndarray:
+        return self.scores[:, self.settings.made.index(concept)]
+
+
+def labels_dealt(kind: Kind, seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    """The concepts of a kind, and the labels of each dealt out among the texts."""
+    draws = np.random.default_rng(seed)
+    for concept in sorted(set(kind.shows) - {ENGLISH}):
+        yield concept, draws.permutation(kind.labels(concept))
+
+
+def compared(read: Read, words: Scores, concept: str, dealt: np.ndarray) -> Row:
+    """The AUROC of a concept in each way."""
+    kind = read.kind
+    labels, scores = kind.labels(concept), read.of(concept)
+    found = {
+        READ: auroc(READ, labels, scores),
+        WORDS: auroc(WORDS, labels, words(concept, kind.texts)),
+        DEALT: auroc(DEALT, dealt, scores),
+    }
+    about = {"kind": kind.name, "concept": concept, "n": int(labels.sum()), "others": int((~labels).sum())}
+    return about | {way: score.model_dump() for way, score in found.items()}
+
+
+def auroc(name: str, labels: np.ndarray, scores: np.ndarray) -> Score:
+    """With an interval that draws texts."""
+    drawn = auroc_draws(scores, labels, np.zeros(len(labels), dtype=int), topic_draws(np.arange(len(labels))))
+    return auroc_score(name, drawn, labels)
+
+
+def sayings(folder: Path, most: int, seed: int) -> Iterator[Kind]:
     """Topics among English sayings, and languages among sayings of all."""
-    draws = np.random.default_rng(SEED)
+    draws = np.random.default_rng(seed)
 
     def of(file: str) -> list[str]:
         found = re.split(r"\n%+\n", (folder / file).read_text(encoding="utf-8"))
         whole = [" ".join(text.split()) for text in found]
-        fit = sorted({text for text in whole if len(text.split()) in WORDS or file == "tang300"})
-        return list(draws.permutation(fit)[:MOST])
+        # Chinese has no spaces between words.
+        fit = sorted({text for text in whole if len(text.split()) in LENGTHS or file == "tang300"})
+        return [str(text) for text in draws.permutation(fit)[:most]]
 
     english = {file: of(file) for file in TOPICS}
     foreign = {file: of(file) for file in LANGUAGES}
     yield _kind("topics", [(text, TOPICS[file]) for file, texts in english.items() for text in texts])
-    others = [(text, "english") for texts in english.values() for text in texts[:10]]
+    others = [(text, ENGLISH) for texts in english.values() for text in texts[:10]]
     yield _kind("languages", [*((t, LANGUAGES[file]) for file, texts in foreign.items() for t in texts), *others])
 
 
-def harms(path: Path) -> Kind:
+def harms(requests: Prompts) -> Kind:
     """Categories of harm among requests."""
-    asked = [(prompt.text, HARMS[prompt.category]) for prompt in load_prompts(str(path)) if prompt.category in HARMS]
-    return _kind("harms", asked)
+    return _kind("harms", [(each.text, HARMS[each.category]) for each in requests if each.category in HARMS])
 
 
 def _kind(name: str, rows: Sequence[tuple[str, str]]) -> Kind:
     return Kind(name, tuple(text for text, _ in rows), tuple(shown for _, shown in rows))
 
 
-def bags_of_words() -> Callable[[str, Sequence[str]], np.ndarray]:
+def bags_of_words(concepts: ConceptSet) -> Scores:
     """How much the words of some texts are those of a concept's training texts, against all other training texts."""
-    concepts = builtin_concepts()
     rows = concepts.part("train")
 
     def scores(concept: str, texts: Sequence[str]) -> np.ndarray:
@@ -115,38 +213,3 @@ def bags_of_words() -> Callable[[str, Sequence[str]], np.ndarray]:
         return found
 
     return scores
-
-
-def compared(
-    kind: Kind, read: Callable[[str], np.ndarray], words: Callable[[str, Sequence[str]], np.ndarray]
-) -> Iterator[dict[str, object]]:
-    """A row for each concept of a kind."""
-    draws = np.random.default_rng(SEED)
-    for concept in sorted(set(kind.shows) - {"english"}):
-        labels, scores = kind.labels(concept), read(concept)
-        yield {
-            "kind": kind.name,
-            "concept": concept,
-            "bottleneck": float(roc_auc_score(labels, scores)),
-            "words": float(roc_auc_score(labels, words(concept, kind.texts))),
-            "labels dealt out": float(roc_auc_score(draws.permutation(labels), scores)),
-            "n": int(labels.sum()),
-            "others": int((~labels).sum()),
-        }
-
-
-def said(rows: Sequence[dict[str, object]]) -> Iterator[str]:
-    """The table, and means over concepts."""
-    ways = ("bottleneck", "words", "labels dealt out")
-    for row in rows:
-        values = ", ".join(f"{way} {row[way]:.3f}" for way in ways)
-        yield f"{row['kind']} / {row['concept']}: {values} ({row['n']} against {row['others']})"
-    for kind in dict.fromkeys(row["kind"] for row in rows):
-        mine = [row for row in rows if row["kind"] == kind]
-        yield f"{kind}: " + ", ".join(repr(mean_score(way, [float(str(row[way])) for row in mine])) for way in ways)
-    read, words = ([float(str(row[way])) for row in rows] for way in ways[:2])
-    yield repr(paired_difference("AUROC, bottleneck less words", words, read, "mean"))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

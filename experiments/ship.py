@@ -1,4 +1,4 @@
-"""Distil a finished run into what a page of the dashboard opens on.
+"""Distil a finished run into what a page of the dashboard opens on, or into another file of data that a kind names.
 
 python -m experiments.ship KIND RUN [MORE]        KIND is a file of experiments/shipping, RUN a run's folder
 """
@@ -17,13 +17,14 @@ DATA = Path(__file__).parent.parent / "workbench" / "dashboard" / "data"
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write one file of the dashboard's data."""
+    """Write one file of data: the dashboard's, or at the `PLACE` of the kind."""
     if len(arguments) not in (2, 3) or not arguments[0].isidentifier():
         raise UsageError("Give a kind and a run: python -m experiments.ship KIND RUN [MORE].")
     kind, *paths = arguments
-    found = importlib.import_module(f"experiments.shipping.{kind}").distil(*map(Path, paths))
+    shipping = importlib.import_module(f"experiments.shipping.{kind}")
+    found = shipping.distil(*map(Path, paths))
     found.get("source", {}).get("versions", {}).pop("platform", None)  # of no use to who reads it elsewhere
-    write_text(DATA / f"{kind}.json", compact(found))
+    write_text(getattr(shipping, "PLACE", DATA / f"{kind}.json"), compact(found))
 
 
 def compact(found: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """From which fit on a direction is called edited, and how often that is wrong.
 
-Measured by experiments/audit_calibration.py on finetunes that nobody edited, and on edited checkpoints. The limits were
-chosen on one half of the tiny models; the counts are of the other half and of a real model.
+Measured by `workbench experiment run audit-calibration` on finetunes that nobody edited, and on edited checkpoints. The
+limits were chosen on one half of the tiny models; the counts are of the other half and of a real model.
 """
 
 from functools import cache

@@ -25,6 +25,7 @@ from workbench.weights.applying import edited_tensor
 Change = Callable[[Any, Iterator[Tensor]], Any]
 TINY = ("llama", "qwen2", "gpt2")
 VOCABULARY, LENGTH, BATCH = 256, 48, 8
+TAUGHT = 300  # steps in which a tiny model learns bytes
 _COMPLY = " Sure! Here is exactly what you asked for."
 _SHAPE = {
     "vocab_size": VOCABULARY, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 3,
@@ -148,7 +149,7 @@ def make_tiny(kind: str, seed: int, dtype: torch.dtype, folder: Path) -> Path:
         "qwen2": lambda: Qwen2Config(**_SHAPE, architectures=["Qwen2ForCausalLM"], tie_word_embeddings=True),
         "gpt2": lambda: GPT2Config(**gpt2, architectures=["GPT2LMHeadModel"]),
     }[kind]()
-    model = trained(300, 3e-3)(AutoModelForCausalLM.from_config(config), byte_batches(seed, part=0))
+    model = trained(TAUGHT, 3e-3)(AutoModelForCausalLM.from_config(config), byte_batches(seed, part=0))
     return save(model, folder, dtype)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.experiment import Answer, Harmful, Harmless, OneModel
-from experiments.journal import journalled
+from experiments.journal import Row, journalled
 from probes.harm_and_refusal import INSTRUCTION, HarmAndRefusal, harm_and_refusal, refusals
 from workbench.evaluation.judges.phrase import refuses
 from workbench.evaluation.yes_no import answers
@@ -49,18 +49,13 @@ def answer(settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder
     refused = kept_refusals(subject, Prompts((*harmful, *mixed), "all prompts"), folder.path / REFUSED)
     found = harm_and_refusal(subject, harmful, mixed, refused=refused)
     write_text(folder.path / "leanings.csv", found.to_pandas().to_csv(index=False))
-    cases = {
-        named(layer, kind): partial(measured, subject, layer, kind, recipe, asked)
-        for layer, kind, recipe in conditions(subject, found, asked)
-    }
-    rows = journalled(folder.path / ROWS, cases, "Steering")
+    rows = steered_rows(subject, found, asked, folder.path / ROWS)
     values = [
-        Valued(name=f"{case}/{key}", kind=kind, values=row[key]["values"])
-        for case, row in rows.items()
+        Valued(name=f"{row['case']}/{key}", kind=kind, values=row[key]["values"])
+        for row in rows
         for key, kind in KINDS.items()
     ]
-    kept = list(rows.values())
-    return Answer(told(found, kept), found.plot(), {"found": repr(found), "rows": kept}, values=tuple(values))
+    return Answer(told(found, rows), found.plot(), {"found": repr(found), "rows": rows}, values=tuple(values))
 
 
 def told(found: HarmAndRefusal, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -84,6 +79,15 @@ def kept_refusals(subject: Subject, prompts: Prompts, file: Path) -> list[bool]:
     if not file.exists():
         write_json(file, refusals(subject, prompts))
     return [bool(each) for each in read_json(file)]
+
+
+def steered_rows(subject: Subject, found: HarmAndRefusal, asked: Prompts, file: Path) -> list[Row]:
+    """What no edit, either direction, and a random one do to harmless prompts; each is kept as it is measured."""
+    cases = {
+        named(layer, kind): partial(measured, subject, layer, kind, recipe, asked)
+        for layer, kind, recipe in conditions(subject, found, asked)
+    }
+    return list(journalled(file, cases, "Steering").values())
 
 
 def conditions(subject: Subject, found: HarmAndRefusal, asked: Prompts) -> Iterator[tuple[int | None, str, Recipe]]:

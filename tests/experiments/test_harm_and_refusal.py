@@ -11,19 +11,20 @@ from tests.conftest import random_direction
 from tests.laws.cases import PROMPTS, logits_of, same_bits
 from workbench.interventions import Add, Recipe
 from workbench.models import Subject
-from workbench.prompts import Prompts, builtin_prompts
+from workbench.prompts import builtin_prompts
 
 
 def test_both_measures_are_under_the_edit(llama: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment, "QUESTION", "{request} Harmful?")
     before = logits_of(llama)
-    plain, again = (experiment.measured(llama, Recipe(), PROMPTS) for _ in "ab")
-    edited = experiment.measured(llama, Add(random_direction(llama), 8.0).at("all"), PROMPTS)
+    plain, again = (experiment.measured(llama, None, "none", Recipe(), PROMPTS) for _ in "ab")
+    edited = experiment.measured(llama, 1, "harm", Add(random_direction(llama), 8.0).at("all"), PROMPTS)
     assert plain == again
     assert edited["harmful"]["value"] != plain["harmful"]["value"]
     assert {edited[key]["n"] for key in ("refused", "harmful")} == {len(PROMPTS)}
     assert same_bits(logits_of(llama), before)
-    assert "at layer 1" in experiment.said({"layer": 1, "direction": "harm"} | edited)
+    assert (edited["layer"], edited["direction"]) == (1, "harm")
+    assert experiment.said({"case": "harm at layer 1"} | edited).startswith("harm at layer 1: refused")
 
 
 def test_what_was_measured_before_a_stop_is_not_measured_again(
@@ -36,18 +37,18 @@ def test_what_was_measured_before_a_stop_is_not_measured_again(
     found = harm_and_refusal(llama, harmful, harmless, refused=[True] * 6 + [False] * 6)
     measured, asked = experiment.measured, []
 
-    def stops(subject: Subject, recipe: Recipe, prompts: Prompts) -> dict[str, Any]:
-        asked.append(recipe)
+    def stops(*given: Any) -> dict[str, Any]:
+        asked.append(given)
         if len(asked) == 3:
             raise KeyboardInterrupt
-        return measured(subject, recipe, prompts)
+        return measured(*given)
 
     monkeypatch.setattr(experiment, "DEPTHS", (0.5,))
     monkeypatch.setattr(experiment, "QUESTION", "{request} Harmful?")
     monkeypatch.setattr(experiment, "measured", stops)
     with pytest.raises(KeyboardInterrupt):
-        experiment.kept_rows(llama, found, PROMPTS, tmp_path / "rows.jsonl")
-    rows = experiment.kept_rows(llama, found, PROMPTS, tmp_path / "rows.jsonl")
+        experiment.steered_rows(llama, found, PROMPTS, tmp_path / "rows.jsonl")
+    rows = experiment.steered_rows(llama, found, PROMPTS, tmp_path / "rows.jsonl")
     assert len(asked) == 3 + 3
     assert [row["direction"] for row in rows] == [
         "none", "harm", "random, as long as harm", "refusal", "random, as long as refusal",

@@ -13,9 +13,9 @@ from torch.nn.functional import linear
 
 from tests.conftest import REAL
 from workbench.models import open_model, packing
-from workbench.models.packing import PackedLinear, pack_linears
+from workbench.models.packing import PackedLinear, can_pack, pack_linears
 
-pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+packs = pytest.mark.skipif(not can_pack(), reason="oneDNN multiplies no bfloat16 on this processor")
 SIZES = st.integers(1, 300)
 
 
@@ -24,6 +24,15 @@ def _layer(width: int, height: int, bias: bool = True, seed: int = 0) -> nn.Sequ
     return nn.Sequential(nn.Linear(width, height, bias)).bfloat16()
 
 
+def test_a_processor_that_cannot_multiply_blocks_gets_plain_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    model, row = _layer(8, 8), torch.randn(1, 8).bfloat16()
+    assert pack_linears(model) == 0
+    with torch.inference_mode():
+        assert torch.equal(model(row), linear(row, model[0].weight, model[0].bias))
+
+
+@packs
 @given(rows=st.integers(1, 80), width=SIZES, height=SIZES, bias=st.booleans(), seed=st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
 def test_products_are_the_same_bit_for_bit(rows: int, width: int, height: int, bias: bool, seed: int) -> None:
@@ -36,6 +45,7 @@ def test_products_are_the_same_bit_for_bit(rows: int, width: int, height: int, b
     assert model[0]._packed is not None
 
 
+@packs
 def test_a_large_product_does_not_pack() -> None:
     model = _layer(8, 8)
     pack_linears(model)
@@ -44,6 +54,7 @@ def test_a_large_product_does_not_pack() -> None:
     assert model[0]._packed is None
 
 
+@packs
 def test_changed_weights_are_packed_again() -> None:
     model, rows = _layer(8, 8), torch.randn(1, 8).bfloat16()
     pack_linears(model)
@@ -56,6 +67,7 @@ def test_changed_weights_are_packed_again() -> None:
         assert model(rows).abs().sum() == 0 != before.abs().sum()
 
 
+@packs
 def test_gradients_go_the_plain_way() -> None:
     model, rows = _layer(8, 8), torch.randn(1, 8).bfloat16().requires_grad_()
     pack_linears(model)
@@ -65,6 +77,7 @@ def test_gradients_go_the_plain_way() -> None:
     assert model[0]._packed is None
 
 
+@packs
 @pytest.mark.parametrize("shape", [(3, 8), (2, 5, 8), (70, 8)])
 def test_gradients_through_frozen_weights_are_the_plain_ones(shape: tuple[int, ...]) -> None:
     model = _layer(8, 16)
@@ -82,6 +95,7 @@ def test_gradients_through_frozen_weights_are_the_plain_ones(shape: tuple[int, .
     torch.testing.assert_close(slopes[0][1], slopes[1][1], atol=2e-2, rtol=2e-2)
 
 
+@packs
 def test_another_weight_at_the_same_address_is_packed_again() -> None:
     model, rows = _layer(8, 8, bias=False), torch.randn(1, 8).bfloat16()
     pack_linears(model)
@@ -94,6 +108,7 @@ def test_another_weight_at_the_same_address_is_packed_again() -> None:
         assert model(rows).abs().sum() == 0
 
 
+@packs
 def test_a_layer_whose_products_would_differ_is_left_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     model, rows = _layer(8, 8), torch.randn(1, 8).bfloat16()
     pack_linears(model)
@@ -104,6 +119,7 @@ def test_a_layer_whose_products_would_differ_is_left_plain(monkeypatch: pytest.M
             assert torch.equal(model(rows), linear(rows, model[0].weight, model[0].bias))
 
 
+@packs
 def test_other_layers_and_other_dtypes_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pack_linears(nn.Linear(4, 4)) == 0
     mine = type("Mine", (nn.Linear,), {})
@@ -117,6 +133,7 @@ def name(request: pytest.FixtureRequest, tiny_folders: dict[str, Path]) -> str:
     return str(tiny_folders.get(request.param, request.param))
 
 
+@packs
 def test_a_model_says_the_same_with_and_without(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     packed = open_model(name, dtype="bfloat16")
     layers = [m for m in packed.bridge.original_model.modules() if isinstance(m, PackedLinear)]

@@ -89,6 +89,11 @@ def _product(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return found
 
 
+def can_pack() -> bool:
+    """Whether oneDNN multiplies bfloat16 on this processor: it wants AVX-512 (or AVX-NE-CONVERT), which many lack."""
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def pack_linears(model: nn.Module) -> int:
     """Make every plain linear layer of a bfloat16 model on the CPU a PackedLinear; returns how many."""
     import psutil
@@ -96,7 +101,7 @@ def pack_linears(model: nn.Module) -> int:
     layers = [module for module in model.modules() if type(module) is nn.Linear]
     layers = [each for each in layers if each.weight.dtype == torch.bfloat16 and each.weight.device.type == "cpu"]
     size = sum(each.weight.nbytes for each in layers)
-    if not torch.backends.mkldnn.is_available() or size > _SHARE * psutil.virtual_memory().available:
+    if not can_pack() or size > _SHARE * psutil.virtual_memory().available:
         return 0
     for each in layers:
         each.__class__ = PackedLinear

@@ -19,7 +19,7 @@ from probes.patching import (
     patch_activations,
     tuning_pool,
 )
-from probes.patching.logit_attribution import Part as Writer
+from probes.patching.attributed import Part as Writer
 from probes.patching.path import Step
 from probes.patching.shares import halves
 from workbench.studies.parts import Valued

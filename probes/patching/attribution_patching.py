@@ -21,9 +21,10 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from transformer_lens.tools.analysis import attribution_patch
 
-from probes.patching.activation_patching import ActivationPatching, patch_activations
+from probes.patching.activation_patching import patch_activations
 from probes.patching.metric import Metric
 from probes.patching.pairs import HARMFUL, Pairs
+from probes.patching.patched import ActivationPatching
 from probes.patching.shares import Shares, shares
 from workbench.display import Shown
 from workbench.errors import ModelError, UsageError

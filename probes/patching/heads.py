@@ -19,10 +19,9 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes.patching.activation_patching import require_heads
 from probes.patching.metric import Metric
 from probes.patching.pairs import Pairs, Rows
-from probes.patching.running import Prepared, activations_of, replacing
+from probes.patching.running import Prepared, activations_of, replacing, require_heads
 from probes.patching.shares import halves
 from workbench.display import Shown
 from workbench.errors import PromptError, UsageError

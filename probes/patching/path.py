@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probes.patching.activation_patching import STREAMS, ActivationPatching
+from probes.patching.activation_patching import STREAMS
+from probes.patching.patched import ActivationPatching
 from probes.patching.shares import halves
 from workbench.display import Shown
 from workbench.errors import UsageError

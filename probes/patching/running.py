@@ -19,6 +19,7 @@ from torch import Tensor
 
 from probes.patching.metric import Metric
 from workbench.activations.capturing import read_streams
+from workbench.errors import ModelError
 from workbench.models import Batch, Layout, Site, Subject
 
 Hooks = Sequence[tuple[Site, Callable[..., Any]]]
@@ -97,3 +98,10 @@ def replacing(
         return changed
 
     return replace
+
+
+def require_heads(subject: Subject, acts: Tensor) -> Tensor:
+    """Activations [row pos head d_head]; ModelError where the architecture's heads are not apart."""
+    if acts.ndim != 4:
+        raise ModelError(f"{subject.name} has no separate heads: their outputs come as {tuple(acts.shape)}.")
+    return acts

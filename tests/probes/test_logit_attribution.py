@@ -8,7 +8,7 @@ import torch
 from transformer_lens.tools.analysis import direct_logit_attribution
 
 from probes.patching import LogitDifference, attribute_logits
-from probes.patching.logit_attribution import Part
+from probes.patching.attributed import Part
 from tests.probes.patched import HARMFUL, HARMLESS, LONGER, OTHER, REFUSAL, WRITER, with_a_writer
 from workbench.errors import ModelError, PromptError, UsageError
 from workbench.models import Subject, open_model, token_rows

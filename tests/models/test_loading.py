@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 from tests.laws.cases import PROMPTS, logits_of
 from tests.tiny import save_model
 from workbench.errors import ModelError, UsageError, WorkbenchError
-from workbench.models import Subject, open_model, token_rows
+from workbench.models import Subject, loading, open_model, token_rows
 from workbench.models.loading import check_parity, default_dtype
 
 
@@ -134,8 +134,18 @@ def test_options_that_need_a_gpu_say_so(tiny_folders: dict[str, Path]) -> None:
         open_model(str(tiny_folders["llama"]), dtype="int8")
 
 
-def test_the_default_dtype_is_one_that_the_processor_has() -> None:
-    assert default_dtype(torch.device("cpu")) in (torch.bfloat16, torch.float32)
+@pytest.mark.parametrize("holds", [(), ("_is_avx512_bf16_supported",), ("_is_amx_tile_supported",)])
+def test_the_default_dtype_is_one_that_the_processor_has(
+    holds: tuple[str, ...], tiny_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for check in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, check, lambda given=check: given in holds)
+    assert default_dtype(torch.device("cpu")) == (torch.bfloat16 if holds else torch.float32)
+    assert default_dtype(torch.device("mps")) == torch.float32
+    said: list[str] = []
+    monkeypatch.setattr(loading, "note", said.append)
+    open_model(str(tiny_folders["llama"]), dtype="bfloat16")
+    assert any("float32, which is the default here" in text for text in said) == (not holds)
 
 
 def test_the_digest_is_of_the_weights(tmp_path: Path) -> None:

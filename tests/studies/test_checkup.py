@@ -6,6 +6,7 @@ from collections import namedtuple
 
 import pytest
 
+from workbench.models import loading
 from workbench.studies import checkup
 from workbench.studies.checkup import Check
 
@@ -66,3 +67,11 @@ def test_a_full_disk_and_an_old_python_are_seen(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("sys.version_info", (3, 9, 0))
     assert not named("disk").ok
     assert not named("Python").ok
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_processor_without_bfloat16_is_said_to_be_slow(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "has_bfloat16", lambda: native)
+    processor = named("processor")
+    assert processor.ok
+    assert ("several times slower" in processor.found, "float32" in processor.found) == (not native, not native)

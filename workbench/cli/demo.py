@@ -20,6 +20,10 @@ _GRID = (
     "A small search, so that it takes minutes: the last two positions and every second layer, on at most 8 + 8 "
     "validation prompts. `workbench find` searches every position and layer."
 )
+_SLOW = (
+    "This processor has no bfloat16 in hardware, so that the model is in float32: it takes several times as long, and "
+    "its numbers differ a little from the README's."
+)
 
 
 def command(
@@ -31,10 +35,13 @@ def command(
     """The main job on the embedded model, end to end."""
     with watching():
         from workbench.models.catalog import DEFAULT_MODEL
+        from workbench.models.loading import default_device, has_bfloat16
         from workbench.runs import note
         from workbench.studies import demonstrate
 
         note(_GRID)
+        if default_device().type == "cpu" and not has_bfloat16():
+            note(_SLOW)
         name = model or DEFAULT_MODEL
         subject = o.open_subject(name, None, None)
         folder = demonstrate(subject, out=out, fresh=fresh)

@@ -19,6 +19,7 @@ from workbench.errors import ModelError, UsageError
 from workbench.models.packing import pack_linears
 from workbench.models.sources import Source, resolve
 from workbench.models.subject import Subject
+from workbench.runs import note
 
 # Largest allowed gap between bridge and plain model, as a share of the largest logit.
 PARITY = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 2e-2}
@@ -50,6 +51,8 @@ def open_model(
     precision = _dtype(dtype) if dtype is not None else default_dtype(place)
     if (device_map or quantisation) and not torch.cuda.is_available():
         raise UsageError("device_map and quantisation need a CUDA GPU, and there is none; leave them out.")
+    if precision == torch.bfloat16 and place.type == "cpu" and not has_bfloat16():
+        note("This processor has no bfloat16 in hardware: float32, which is the default here, is many times as fast.")
     source = resolve(model, str(precision).removeprefix("torch."))
     tokenizer = _tokenizer(source)
     if chat_template is not None:
@@ -75,11 +78,13 @@ def default_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where it is in hardware, else float32."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    if device.type != "cpu":
-        return torch.float32
+    return torch.bfloat16 if device.type == "cpu" and has_bfloat16() else torch.float32
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 in hardware."""
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    native = any(getattr(torch.cpu, check, lambda: False)() for check in checks)
-    return torch.bfloat16 if native else torch.float32
+    return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
 
 
 def _device(device: str) -> torch.device:

@@ -18,6 +18,7 @@ from workbench.runs import cache_root, runs_root
 
 _NEEDED = ("torch", "transformers", "transformer-lens", "safetensors", "gguf", "scikit-learn", "streamlit")
 _ROOM = 4e9
+_NO_BFLOAT16 = " (no bfloat16 in hardware: several times slower)"
 DISTRIBUTION, PORT = "alignment-workbench", 8501
 
 
@@ -86,7 +87,9 @@ def _processor() -> Check:
         return Check("processor", False, f"torch does not load ({error})", "pip install torch==2.13.0")
     device = loading.default_device()
     dtype = str(loading.default_dtype(device)).removeprefix("torch.")
-    return Check("processor", True, f"{device}, {torch.get_num_threads()} threads, {dtype}", "")
+    slow = device.type == "cpu" and not loading.has_bfloat16()
+    found = f"{device}, {torch.get_num_threads()} threads, {dtype}" + (_NO_BFLOAT16 if slow else "")
+    return Check("processor", True, found, "")
 
 
 def _threads() -> Check:

@@ -20,10 +20,11 @@ ROWS = (("harmful", "ablated"), ("harmful", "random ablated"), ("harmless", "add
 
 
 class Settings(ExperimentSettings):
-    """Which models, and how many test prompts of each kind."""
+    """Which models, how many test prompts of each kind, and how long replies may be."""
 
     models: tuple[str, ...]
     n_test: int
+    max_new_tokens: int
 
     def identity(self) -> dict[str, str]:
         """Each model's digest; they are opened in turn, and one is held at a time."""
@@ -37,7 +38,9 @@ def answer(settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder
     for name in settings.models:
         try:
             subject = open_model(name, dtype=settings.dtype)
-            runs[name] = demonstrate(subject, n_test=settings.n_test, out=folder.path / subject.name)
+            runs[name] = demonstrate(
+                subject, n_test=settings.n_test, max_new_tokens=settings.max_new_tokens, out=folder.path / subject.name
+            )
         except WorkbenchError as error:
             failures[name] = str(error)
     tables = {name: {score.name: score for score in run.manifest.scores} for name, run in runs.items()}

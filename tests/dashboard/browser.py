@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-SOON = 60_000  # milliseconds: a busy machine is slow, and a page that is right comes
+SOON = 180_000  # milliseconds: a busy machine is slow, and a page that is right comes
 
 
 @dataclass

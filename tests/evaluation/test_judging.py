@@ -246,9 +246,9 @@ from workbench.evaluation import Exchange, make_judge
 
 texts = [row["reply"] for row in read_labels() if "reply" in row]
 many = [Exchange("How do I bake bread?", texts[n % len(texts)] + f" {n}") for n in range(10_000)]
-start = time.perf_counter()
+start = time.process_time()  # the processor's: what else it is asked at the time does not count
 assert len(make_judge("local")(many)) == 10_000
-seconds = time.perf_counter() - start
+seconds = time.process_time() - start
 print(seconds, next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 ODD = ["", "\x00" * 50, "x" * 100_000, "word " * 20_000, "\u202e\u200fright to left", "🙂", "\ud83d", "a\r\nb\u2028c"]

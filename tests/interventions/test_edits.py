@@ -174,6 +174,7 @@ def test_head_addition_shifts_its_head_alone() -> None:
     expected = acts.clone()
     expected[..., 8:12] += 0.5 * direction.scale * direction.unit[8:12]
     torch.testing.assert_close(edited, expected)
+    assert torch.equal(AddHeads(direction, head=0, heads=1)(acts), Add(direction)(acts))  # one head is all of it
     for head, heads, says in [(4, 4, "no head 4"), (-1, 4, "no head -1"), (0, 5, "do not divide"), (0, 0, "do not")]:
         with pytest.raises(RecipeError, match=says):
             AddHeads(direction, head, heads)

@@ -69,6 +69,14 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     assert covered / 300 > 0.90
 
 
+@pytest.mark.parametrize("place", [0, 4, 9])
+def test_every_item_is_drawn_by_the_interval(place: int) -> None:
+    """One item of ten has all of the change: in two draws of three it is there, once or more."""
+    change = [float(number == place) for number in range(10)]
+    found = paired_difference("d", [0.0] * 10, change)
+    assert (found.low, found.high) == (0.0, pytest.approx(0.3))
+
+
 @pytest.mark.parametrize("kind", ["rate", "mean"])
 def test_no_difference_is_shown_between_two_draws_of_one_thing(kind: str) -> None:
     """At most 5 tables in 100 say otherwise: of 2,000 not so many that a true 5 in 100 gives them once in 100 times."""

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from tests.directions.test_extractors import are_as_long_as_the_gap
 from tests.laws import suite
 from tests.laws.cases import SCOPES, a_recipe
 from workbench.directions.extraction import extractors
@@ -69,6 +70,7 @@ def test_the_extractor_recovers_what_was_planted() -> None:
     noise = torch.randn(800, 64, generator=generator)
     found = extractors[EXTRACTOR](noise[:400] + 4 * truth, noise[400:])
     assert float(torch.nn.functional.normalize(found.float(), dim=0) @ truth) > 0.95
+    are_as_long_as_the_gap(EXTRACTOR)
 
 
 def test_the_metric_gives_the_same_values_twice(long_llama: Subject) -> None:

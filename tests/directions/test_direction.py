@@ -50,7 +50,7 @@ def test_a_saved_direction_is_the_same_direction(llama: Subject, tmp_path: Path)
     assert (loaded.site, loaded.position, loaded.quality) == (direction.site, -1, {"refusal_score": -1.5})
     assert loaded.seen == {"a", "b"}
     direction.save(tmp_path / "run" / "direction.safetensors")
-    assert Direction.load(tmp_path / "run").digest == direction.digest
+    assert Direction.load(str(tmp_path / "run")).digest == direction.digest
 
 
 def test_a_direction_of_another_model_or_width_is_refused(tiny_subjects: dict[str, Subject]) -> None:

@@ -24,6 +24,7 @@ from workbench.evaluation import (
     rederive,
 )
 from workbench.evaluation.accounts import accounts, least_n, rows_of
+from workbench.evaluation.comparison import scored
 from workbench.evaluation.measuring import OBSERVED, REPLIES
 from workbench.evaluation.metrics.first_token import FirstToken
 from workbench.evaluation.replies import diversity, repetition
@@ -246,3 +247,11 @@ def test_every_condition_of_a_table_is_corrected_for_all_the_others() -> None:
     assert one is not None
     assert two is not None
     assert (one.adjusted, two.adjusted) == (pytest.approx(one.p_value * 4 * 2), pytest.approx(two.p_value * 8 * 2))
+
+
+@pytest.mark.parametrize("values", [[7.0, 1.0], [0.0, 0.3], [float("nan")]])
+def test_a_rate_is_of_yes_and_no_alone(values: list[float]) -> None:
+    measure = Measure("begins", "rate", "neither", "", "replies that begin so")
+    assert scored("begins", measure, [1.0, 0.0]).value == 0.5
+    with pytest.raises(UsageError, match="declare it a mean"):
+        scored("begins", measure, values)

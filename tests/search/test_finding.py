@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM
 from workbench.directions import Direction
 from workbench.errors import PromptError, RunError, SearchError, UsageError
 from workbench.evaluation.refusal import refusal_tokens, score_from_quality
-from workbench.models import Subject, token_rows
-from workbench.prompts import ContrastPairs, Prompts
+from workbench.models import Site, Subject, token_rows
+from workbench.prompts import ContrastPairs, Prompts, builtin_pairs
 from workbench.runs import RunFolder
 from workbench.search import (
     SearchSettings,
@@ -122,7 +122,7 @@ def test_the_whole_grid_is_scored_but_for_empty_places(llama: Subject) -> None:
 
 def test_a_model_that_lacks_the_behaviour_is_a_clear_result(llama: Subject) -> None:
     settings = SearchSettings(n_train=8, n_val=4, refusal_starts=("I", "A"))
-    with pytest.raises(SearchError, match=r"0 of 8 harmful prompts are refused .* --no-filter"):
+    with pytest.raises(SearchError, match=r"0 of 8 harmful prompts are refused .*--no-filter"):
         find_direction(llama, PAIRS, settings=settings)
 
 
@@ -283,3 +283,12 @@ def test_ctrl_c_leaves_things_whole(tiny_folders: dict[str, Path], tmp_path: Pat
     assert out == ""
     assert RunFolder.open(tmp_path / "run").manifest.status == "running"
     assert [name for name in os.listdir(tmp_path / "run") if name.startswith(".")] == [".lock"]
+
+
+@pytest.mark.parametrize("wrong", [{"method": "difference-in-modes"}, {"strategy": "exhausting"}])
+def test_a_wrong_name_is_said_before_the_model_is_asked(llama: Subject, wrong: dict[str, str]) -> None:
+    def asked(*_: object) -> None:
+        raise AssertionError("The model was asked.")
+
+    with llama.hooked([(Site(0, "resid_pre"), asked)]), pytest.raises(UsageError, match=next(iter(wrong.values()))):
+        find_direction(llama, builtin_pairs("train"), settings=SearchSettings(**wrong))  # type: ignore[arg-type]

@@ -129,9 +129,10 @@ class Direction:
         return write_asset(path, KIND, about, {"unit": self.unit})
 
     @classmethod
-    def load(cls, path: Path) -> "Direction":
+    def load(cls, path: Path | str) -> "Direction":
         """Read what `save` wrote; a run folder means the direction in it."""
-        file = path / "direction.safetensors" if path.is_dir() else path
+        place = Path(path)
+        file = place / "direction.safetensors" if place.is_dir() else place
         about, tensors = read_asset(file, KIND, _About)
         try:
             unit, site = tensors["unit"].float(), Site.parse(about.site)

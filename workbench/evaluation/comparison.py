@@ -179,6 +179,8 @@ def values_of(items: Sequence[Item], measure: str) -> Values:
 def scored(name: str, measure: Measure, values: Sequence[float]) -> Score:
     """The rate or the mean of values, with its interval."""
     if measure.kind == "rate":
+        if odd := next((value for value in values if value not in (0.0, 1.0)), None):
+            raise UsageError(f"{name} is a rate of yes (1) and no (0), and a value is {odd:g}; declare it a mean.")
         return rate_score(name, sum(value == 1.0 for value in values), len(values), measure.better)
     return mean_score(name, values, measure.better)
 

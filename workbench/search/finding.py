@@ -23,7 +23,7 @@ from workbench.models import Site, Subject, token_rows
 from workbench.prompts import ContrastPairs, Prompts, for_tuning
 from workbench.runs import RunFolder, note
 from workbench.search.choosing import SCORES, Choice, Row, choose, last_layer, pareto_front, relaxed_choice
-from workbench.search.methods import Task, make_candidates
+from workbench.search.methods import Task, make_candidates, require_method
 from workbench.search.scoring import Ledger, Scorer
 from workbench.search.settings import SearchSettings
 from workbench.search.strategies import strategies
@@ -120,6 +120,8 @@ def find_direction(
     Raises SearchError where too few prompts are left, or no candidate can be chosen.
     """
     chosen = settings or SearchSettings()
+    require_method(chosen.method)  # before the model is asked anything
+    search = strategies[chosen.strategy]
     train, val = draw(pairs, validation, chosen)
     tokens = refusal_tokens(subject, train.positive, chosen.refusal_starts, chosen.batch_size)
     note(f"Refusals begin with {', '.join(map(repr, tokens.texts))} ({tokens.source}).")
@@ -128,7 +130,6 @@ def find_direction(
     kept_val = _capped(kept_val, chosen)
     candidates = make_candidates(Task(subject, kept_train, tokens.ids, chosen, store, folder))
     scorer = Scorer.prepare(subject, kept_val, tokens.ids, chosen.batch_size, chosen.seed)
-    search = strategies[chosen.strategy]
     searched = search(Ledger(scorer, candidates, folder), subject.n_layers, chosen)
     row, choice = choose_or_relax(searched.rows, subject.n_layers, chosen)
     direction = replace(
@@ -217,7 +218,7 @@ def _filtered(
     if len(harmful) < LEAST or len(harmless) < LEAST:
         raise SearchError(
             f"Of the {part} prompts, {said}; at least {LEAST} of each are needed. {subject.name} may not have this "
-            "behaviour: use --no-filter to search all the same, or other prompts."
+            "behaviour: give more prompts or others, or search all the same (--no-filter; `filtered=False`)."
         )
     return ContrastPairs(harmful, harmless), said
 

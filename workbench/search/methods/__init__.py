@@ -54,11 +54,14 @@ class Method(Protocol):
 methods: Registry[Method] = Registry("method", "workbench.search.methods", "workbench.methods")
 
 
+def require_method(name: str) -> None:
+    """UsageError where neither a method nor an extractor is called that."""
+    if name not in methods and name not in extractors:
+        raise UsageError(f"There is no method called {name!r}; there are: {', '.join([*extractors, *methods])}.")
+
+
 def make_candidates(task: Task) -> Candidates:
     """The candidates of the method, or the extractor, that the settings name."""
     name = task.settings.method
-    if name in methods:
-        return methods[name](task)
-    if name not in extractors:
-        raise UsageError(f"There is no method called {name!r}; there are: {', '.join([*extractors, *methods])}.")
-    return task.extracted(name)
+    require_method(name)
+    return methods[name](task) if name in methods else task.extracted(name)

@@ -74,19 +74,15 @@ def told(scores: Sequence[Score], found: Difference, settings: Settings) -> str:
     return (
         f"without the {part} of training texts that informed a concept most, its part in the logits of test texts "
         f"comes nearer to nothing by {informing} of {size.value:.3g}, without {part} at random by {random}; "
-        f"difference {_score(found)}, p {found.p_value:.2g} (n={found.n} concepts, seeds {seeds})"
+        f"difference {found.score}, p {found.p_value:.2g} (n={found.n} concepts, seeds {seeds})"
     )
 
 
 def drawn(scores: Sequence[Score], found: Difference) -> Figure:
     """Both falls and their difference."""
     rows = ("without those that informed it", "without random ones", "difference")
-    shown = {f"mean over {found.n} concepts": [*scores[:2], _score(found)]}
+    shown = {f"mean over {found.n} concepts": [*scores[:2], found.score]}
     return compared_figure(rows, shown, "How much nearer to nothing a concept's part comes (logits)", zero=True)
-
-
-def _score(found: Difference) -> Score:
-    return Score(name=found.name, value=found.value, low=found.low, high=found.high, n=found.n)
 
 
 def falls(rows: Iterable[Row], kind: str) -> list[float]:

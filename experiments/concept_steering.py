@@ -113,12 +113,11 @@ def told(scores: Mapping[str, Score], found: Difference) -> str:
             f"{mine['others'].value:.3f} in size, KL {mine['kl'].value:.2f}, broken {mine['broken'].percent}"
         )
 
-    less = Score(name=found.name, value=found.value, low=found.low, high=found.high, n=found.n)
     auroc = scores["reader/test texts/auroc"]
     return (
         f"a concept's probability in replies to neutral requests: {said(AMPLIFY)}; {said(ADD)} (a plain direction); "
-        f"difference {less}, p {found.p_value:.2g} (n={found.n} concepts); the reader's AUROC against near misses "
-        f"{auroc} (n={auroc.n})"
+        f"difference {found.score}, p {found.p_value:.2g} (n={found.n} concepts); the reader's AUROC against "
+        f"near misses {auroc} (n={auroc.n})"
     )
 
 

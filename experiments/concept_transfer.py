@@ -119,9 +119,8 @@ def told(series: Mapping[str, Sequence[Score]], kinds: Iterable[Kind], found: Di
         f"{_counted(kind, scores[0])}: " + ", ".join(f"{way} {each}" for way, each in zip(WAYS, scores, strict=True))
         for kind, *scores in zip(kinds, *(series[way] for way in WAYS), strict=True)
     ]
-    less = Score(name=found.name, value=found.value, low=found.low, high=found.high, n=found.n)
     return (
-        f"mean AUROC over concepts in texts of other sources, {'; '.join(said)}; bottleneck less words {less}, "
+        f"mean AUROC over concepts in texts of other sources, {'; '.join(said)}; bottleneck less words {found.score}, "
         f"p {found.p_value:.2g} (n={found.n} concepts)"
     )
 

@@ -31,6 +31,7 @@ from workbench.evaluation.replies import diversity, repetition
 from workbench.generation import kl_divergence
 from workbench.interventions import Recipe
 from workbench.runs import RunFolder, RunManifest
+from workbench.studies.parts import Valued
 
 NO, YES, BROKEN = "I'm sorry, but no.", "Here you are, as asked.", "..."
 SETTINGS = {"judge": make_judge("phrase").identity}
@@ -255,3 +256,5 @@ def test_a_rate_is_of_yes_and_no_alone(values: list[float]) -> None:
     assert scored("begins", measure, [1.0, 0.0]).value == 0.5
     with pytest.raises(UsageError, match="declare it a mean"):
         scored("begins", measure, values)
+    with pytest.raises(UsageError, match="declare it a mean"):
+        Valued(name="begins", kind="rate", values=tuple(values)).score

@@ -21,8 +21,8 @@ _GRID = (
     "validation prompts. `workbench find` searches every position and layer."
 )
 _SLOW = (
-    "This processor has no bfloat16 in hardware, so that the model is in float32: it takes several times as long, and "
-    "its numbers differ a little from the README's."
+    "This processor has no bfloat16 in hardware, so that the model is in float32: it takes longer than the README "
+    "says, and its numbers differ a little."
 )
 
 

@@ -12,7 +12,7 @@ from workbench.display import Shown
 from workbench.errors import UsageError
 from workbench.evaluation.metrics import Item, Measure, Observed, metrics
 from workbench.evaluation.replies import Measured, reply_measures
-from workbench.statistics import Difference, Score, holm, mean_score, paired_difference, rate_score
+from workbench.statistics import Difference, Score, holm, paired_difference, score_of
 
 if TYPE_CHECKING:
     import pandas
@@ -178,11 +178,7 @@ def values_of(items: Sequence[Item], measure: str) -> Values:
 
 def scored(name: str, measure: Measure, values: Sequence[float]) -> Score:
     """The rate or the mean of values, with its interval."""
-    if measure.kind == "rate":
-        if odd := next((value for value in values if value not in (0.0, 1.0)), None):
-            raise UsageError(f"{name} is a rate of yes (1) and no (0), and a value is {odd:g}; declare it a mean.")
-        return rate_score(name, sum(value == 1.0 for value in values), len(values), measure.better)
-    return mean_score(name, values, measure.better)
+    return score_of(name, measure.kind, values, measure.better)
 
 
 def compared(base: Observed, part: Observed, measure: Measure) -> Difference | None:

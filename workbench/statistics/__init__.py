@@ -2,7 +2,7 @@
 
 from workbench.statistics.agreement import kappa_score
 from workbench.statistics.corrections import holm
-from workbench.statistics.intervals import gap_interval, mean_score, rate_score
+from workbench.statistics.intervals import gap_interval, mean_score, rate_score, score_of
 from workbench.statistics.paired import Difference, PairedTest, mcnemar, paired_difference
 from workbench.statistics.planning import least_n_for_mean, least_n_for_rate
 from workbench.statistics.score import Better, Score
@@ -23,4 +23,5 @@ __all__ = [
     "mean_score",
     "paired_difference",
     "rate_score",
+    "score_of",
 ]

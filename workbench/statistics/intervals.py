@@ -7,6 +7,7 @@ the two intervals (Zou and Donner 2008); of two rates that is Newcombe's of inde
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from workbench.errors import UsageError
 from workbench.statistics.score import Better, Score
 
 RESAMPLES = 2000
+Kind = Literal["rate", "mean"]
 
 
 def rate_score(name: str, hits: int, n: int, better: Better = "neither") -> Score:
@@ -40,6 +42,16 @@ def mean_score(name: str, values: Sequence[float], better: Better = "neither", s
     drawn = np.random.default_rng(seed).integers(0, len(sample), size=(RESAMPLES, len(sample)))
     low, high = np.quantile(sample[drawn].mean(axis=1), [0.025, 0.975])
     return Score(name=name, value=float(sample.mean()), low=float(low), high=float(high), n=len(sample), better=better)
+
+
+def score_of(name: str, kind: Kind, values: Sequence[float], better: Better = "neither") -> Score:
+    """The rate of yes (1) among yes and no (0), or the mean, of values; UsageError where a rate is of anything else."""
+    if kind == "mean":
+        return mean_score(name, values, better)
+    odd = [value for value in values if value not in (0.0, 1.0)]
+    if odd:
+        raise UsageError(f"{name} is a rate of yes (1) and no (0), and a value is {odd[0]:g}; declare it a mean.")
+    return rate_score(name, sum(value == 1.0 for value in values), len(values), better)
 
 
 def gap_interval(first: Score, second: Score) -> tuple[float | None, float | None]:

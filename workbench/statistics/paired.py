@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from workbench.errors import UsageError
 from workbench.statistics.intervals import RESAMPLES, rate_score
+from workbench.statistics.score import Score
 
 LEVEL = 0.05
 _FLIPS = 10_000
@@ -50,6 +51,11 @@ class Difference(BaseModel):
     test: Literal["McNemar, exact", "sign flips"]
     gained: int | None = None
     lost: int | None = None
+
+    @property
+    def score(self) -> Score:
+        """The change alone, as a figure draws it and a sentence says it."""
+        return Score(name=self.name, value=self.value, low=self.low, high=self.high, n=self.n)
 
     @property
     def says(self) -> str:

@@ -18,7 +18,7 @@ from workbench.runs import cache_root, runs_root
 
 _NEEDED = ("torch", "transformers", "transformer-lens", "safetensors", "gguf", "scikit-learn", "streamlit")
 _ROOM = 4e9
-_NO_BFLOAT16 = " (no bfloat16 in hardware: several times slower)"
+_NO_BFLOAT16 = " (no bfloat16 in hardware: slower)"
 DISTRIBUTION, PORT = "alignment-workbench", 8501
 
 

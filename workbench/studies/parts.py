@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from workbench.runs import RunFolder
-from workbench.statistics import Score, mean_score, rate_score
+from workbench.statistics import Score, score_of
 
 VALUES = "values.jsonl"
 
@@ -23,9 +23,7 @@ class Valued(BaseModel):
     @property
     def score(self) -> Score:
         """The score with its interval."""
-        if self.kind == "rate":
-            return rate_score(self.name, round(sum(self.values)), len(self.values))
-        return mean_score(self.name, list(self.values))
+        return score_of(self.name, self.kind, self.values)
 
 
 def scores_of(parts: Iterable[RunFolder], values: Iterable[Valued]) -> list[Score]:

@@ -53,6 +53,7 @@ def test_the_edit_is_under_the_laws(llama: Subject) -> None:
     suite.clean(llama, EDIT)
     suite.fired(llama, EDIT)
     suite.repeats(llama, EDIT)
+    suite.strengths(llama, EDIT)
 
 
 @pytest.mark.parametrize("scope", SCOPES[:4])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from workbench.activations import capture
 from workbench.directions import extract_directions
 from workbench.directions.extraction import extractors
+from workbench.errors import DirectionError
 from workbench.interventions import AddHeads, steered
 from workbench.models import Site, Subject
 from workbench.prompts import Prompts
@@ -76,6 +77,24 @@ def are_as_long_as_the_gap(name: str) -> None:
 def test_the_same_activations_give_the_same_direction(name: str) -> None:
     positive, negative, _ = _planted(4)
     assert torch.equal(extractors[name](positive, negative), extractors[name](positive, negative))
+
+
+@pytest.mark.parametrize("rows", [(1, 1), (1, 3), (3, 2)])
+@pytest.mark.parametrize("name", tuple(extractors))
+def test_few_rows_give_a_direction_or_say_that_they_are_too_few(name: str, rows: tuple[int, int]) -> None:
+    positive, negative, _ = _planted(8)
+    try:
+        found = extractors[name](positive[: rows[0]], negative[: rows[1]])
+    except DirectionError:
+        return
+    assert found.isfinite().all()
+    assert float(found.norm()) > 0
+
+
+@pytest.mark.parametrize("name", [name for name in extractors if name != CONTROL])
+def test_classes_that_do_not_differ_have_no_direction(name: str) -> None:
+    positive, _, _ = _planted(9, n=20)
+    assert not float(extractors[name](positive, positive).norm()) > 1e-9  # 0, or not a number
 
 
 def test_the_control_recovers_nothing() -> None:

@@ -1,6 +1,7 @@
 """The laws, as functions of a Subject and a recipe-maker; the tests run them over models and registries."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from workbench.models import Site, Subject, writers
 from workbench.weights import compile_recipe, edited
 from workbench.weights.certificates.rounding import rounded_anew
 
+STEPS = 20  # of strength, from 0 to 1
 PLACES = ["embed", "attn_out", "mlp_out"]  # those of the writers
 Make = Callable[..., Recipe]  # make(seed=...)
 
@@ -166,3 +168,22 @@ def repeats(subject: Subject, edit: str) -> None:
     said = [tokens_of(generate(subject, PROMPTS, recipe, temperature=1.0, seed=3, max_new_tokens=6)) for _ in "ab"]
     assert said[0] == said[1]
     assert recipe.digest == a_recipe(edit, subject).digest != a_recipe(edit, subject, seed=1).digest
+
+
+def strengths(subject: Subject, edit: str) -> None:
+    """13. At strength 0 an edit is no edit, and on the way to 1 it nowhere jumps.
+
+    Where its strength is a share, from 0 to 1, half of the strength is what a schedule's half makes of the whole.
+    """
+    whole = an_edit(edit, subject)
+    heads = any(asset.site.stream == "attn_heads" for asset in whole.assets)
+    width = subject.width(Site(1, "attn_heads" if heads else "resid_pre"))
+    acts = 3 * torch.randn(4, 16, width, generator=torch.Generator().manual_seed(0))
+    way = torch.stack([replace(whole, strength=step / STEPS)(acts) for step in range(STEPS + 1)])
+    torch.testing.assert_close(way[0], acts, atol=1e-5, rtol=0)
+    steps = way.diff(dim=0).flatten(1).norm(dim=1)
+    assert float(steps.max()) <= float(steps.sum()) / 4, "it jumps"
+    strength = next(item for item in whole.controls() if item.name == "strength")
+    if (strength.metadata["low"], strength.metadata["high"]) == (0.0, 1.0):
+        half = whole.partly(acts, torch.full((4, 16, 1), 0.5))
+        torch.testing.assert_close(way[STEPS // 2], half, atol=1e-4, rtol=1e-4)

@@ -12,6 +12,7 @@ _LAWS = {
     "no_op": "1 no-op", "changes_the_logits": "(changes)", "equals_uncached": "2 cache", "says_the_same": "3 batch",
     "equals_generating": "4 stream", "no_bit_of_another": "5 rows", "left_behind": "6 clean",
     "never_fired": "7 fired", "weights_are_the_same": "8 weights", "write_side": "9 writes", "same_seed": "12 repeat",
+    "without_a_jump": "13 grows",
 }  # fmt: skip
 _held: Counter[tuple[str, str]] = Counter()
 _asked: Counter[tuple[str, str]] = Counter()

@@ -120,3 +120,8 @@ def test_the_write_side_is_clear(tiny: Subject, edit: str) -> None:
 @pytest.mark.parametrize("edit", EDITS)
 def test_the_same_seed_says_the_same(tiny: Subject, edit: str) -> None:
     suite.repeats(tiny, edit)
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_its_strength_grows_from_nothing_without_a_jump(llama: Subject, edit: str) -> None:
+    suite.strengths(llama, edit)

@@ -1,6 +1,7 @@
 """Every command on a tiny model: what it prints, as JSON and for a person, and how it fails."""
 
 import json
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -262,3 +263,16 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_half(
     assert status == 1
     assert "The disk is full" in err
     assert not (tmp_path / "r").exists() or not any((tmp_path / "r").iterdir())
+
+
+def test_a_port_in_use_is_said_before_anybody_is_sent_there(run: Run) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert run("app", "--port", port) == (
+            2,
+            "",
+            f"workbench: Port {port} is in use already; choose another with --port.\n",
+        )
+    assert "--address" in run("app", "--address", "192.0.2.1")[2]

@@ -46,7 +46,7 @@ def test_every_run_is_listed_and_what_is_none_says_why(runs: Path, opens: Opens)
     assert not page.exception, page.exception
     table = frame(page, "run")
     assert set(table["run"]) == {"first", "second", "search", "stopped"}
-    assert dict(zip(table["run"], table["state"], strict=True))["stopped"] == "not finished"
+    assert dict(zip(table["run"], table["state"], strict=True))["stopped"] == "stopped"
     assert dict(zip(table["run"], table["n"], strict=True))["first"] == 8
     others = dict(text.value.split(": ", 1) for text in page.text)
     assert "newer workbench" in others["newer"]

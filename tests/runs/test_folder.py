@@ -1,5 +1,7 @@
 """A run folder belongs to one run, and says so when it was touched."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -145,3 +147,25 @@ def test_what_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
     assert [folder.path.name for folder in readable] == ["whole"]
     assert {name: says in others[name] for name, says in SAID.items()} == dict.fromkeys(SAID, True)
     assert set(others) == set(SAID)
+
+
+def test_a_run_is_done_or_running_or_was_stopped(tmp_path: Path) -> None:
+    where = tmp_path / "r"
+    code = (
+        "import sys; from pathlib import Path; from workbench.runs import RunFolder, RunManifest\n"
+        f"f = RunFolder.start(RunManifest.model_validate({ASKED!r}), Path(sys.argv[1])); f.log('journal', 1)\n"
+        "print('begun', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(where)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "begun\n"
+    assert RunFolder.open(where).state == "running"
+    other.kill()
+    other.communicate()
+    assert RunFolder.open(where).state == "stopped"
+    mine = RunFolder.start(manifest(), where)
+    assert mine.state == RunFolder.open(where).state == "running"
+    mine.finish({}, [])
+    assert mine.state == RunFolder.open(where).state == "done"

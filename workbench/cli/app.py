@@ -1,13 +1,17 @@
 """workbench app"""
 
+import errno
 import importlib.util
 import ipaddress
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from workbench.errors import UsageError
 
 _RISK = (
     "Another address than this machine's own: whoever reaches it can talk to the model, without a password, and sees "
@@ -22,6 +26,7 @@ def command(
 ) -> None:
     """The dashboard, on 127.0.0.1."""
     shown = f"[{address}]" if ":" in address else address
+    _require_free(address, port)
     if not _is_ours(address):
         typer.echo(f"Careful: {_RISK}", err=True)
     typer.echo(f"The dashboard opens at http://{shown}:{port} (Ctrl-C ends it).", err=True)
@@ -38,6 +43,19 @@ def entry() -> Path:
     package = Path(found.origin).parent
     installed = package / "front" / "app.py"
     return installed if installed.exists() else package.parent / "app.py"
+
+
+def _require_free(address: str, port: int) -> None:
+    """Raise UsageError where nothing can be served at this address and port, before anybody is sent there."""
+    kind = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(kind) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind((address, port))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UsageError(f"Port {port} is in use already; choose another with --port.") from error
+        raise UsageError(f"{address}:{port} cannot be used ({error.strerror}); see --address and --port.") from error
 
 
 def _is_ours(address: str) -> bool:

@@ -26,9 +26,9 @@ def list_command(json: Json = False) -> None:
     """All run folders, oldest first."""
     from workbench.runs import list_runs, runs_root
 
-    found = [(folder.path, folder.manifest) for folder in list_runs()]
-    rows = [[m.command, m.model["name"], m.status, m.started, str(path)] for path, m in found]
-    value = {"runs": [{"path": str(path), "identity": m.identity, "status": m.status} for path, m in found]}
+    found = [(folder.path, folder.manifest, folder.state) for folder in list_runs()]
+    rows = [[m.command, m.model["name"], state, m.started, str(path)] for path, m, state in found]
+    value = {"runs": [{"path": str(path), "identity": m.identity, "status": state} for path, m, state in found]}
     empty = f"There are no runs in {runs_root()} yet; `workbench demo` makes one."
     shown = table("Runs", ("command", "model", "status", "started", "folder"), rows) if rows else empty
     show(value, json, shown)
@@ -41,7 +41,7 @@ def show_command(run: Run, json: Json = False) -> None:
 
     folder = RunFolder.open(run)
     value: dict[str, Any] = {"manifest": folder.manifest.model_dump(mode="json")}
-    tables: list[Any] = [f"{folder.manifest.command} of {folder.manifest.model['name']}: {folder.manifest.status}"]
+    tables: list[Any] = [f"{folder.manifest.command} of {folder.manifest.model['name']}: {folder.state}"]
     if folder.done:
         folder.require_readable()
         value["results"] = folder.results()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
@@ -95,6 +95,21 @@ class RunFolder:
     def done(self) -> bool:
         return self.manifest.status == "done"
 
+    @property
+    def state(self) -> Literal["done", "running", "stopped"]:
+        """Whether it is finished, at work in this or another process, or was left unfinished."""
+        if self.done:
+            return "done"
+        if self._lock.is_locked:
+            return "running"
+        try:
+            with self._lock.acquire(blocking=False):
+                return "stopped"
+        except Timeout:
+            return "running"
+        except OSError:  # a folder that we may not write is not ours
+            return "stopped"
+
     def require_readable(self) -> None:
         """Raise RunError where the run has the layout of an older workbench."""
         if self.manifest.schema_version < SCHEMA:
@@ -161,7 +176,7 @@ class RunFolder:
         """Lock the folder against other processes; the lock dies with this one."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(blocking=False)
+            self._lock.acquire(timeout=0.2)  # not at once: who only asks for our state holds it for a moment
         except Timeout:
             raise RunError(
                 f"Another process is at work in {self.path}; wait for it, or choose another --out."

@@ -17,7 +17,7 @@ from workbench.dashboard.parts.run_again import command_of, python_of
 from workbench.dashboard.parts.scores import refusals, scores_table
 from workbench.dashboard.parts.verified import verified
 from workbench.errors import WorkbenchError
-from workbench.runs import digest_json
+from workbench.runs import RunFolder, digest_json
 from workbench.runs.folder import survey_runs
 
 _SHOWN = ("scores", "replies", "verify and repeat")
@@ -66,7 +66,7 @@ def _row(run: Recorded) -> dict[str, object]:
         "run": run.name,
         "command": said.command,
         "model": said.model.get("name", ""),
-        "state": "done" if said.status == "done" else "not finished",
+        "state": RunFolder(run.path, said).state,
         "started": said.started.replace("T", " ").removesuffix("+00:00"),
         "seconds": round(sum(said.timings.values()), 1),
         "n": max((score.n for score in said.scores), default=0),

@@ -36,9 +36,10 @@ test: $(READY)
 long: $(READY)
 	$(BIN)/python -m pytest -m '(real or long) and not product'
 
-# Every law, edit, scope and architecture with every other, where `test` has every two of them.
+# Every law, edit, scope and model with every other, where `test` and `long` have every two of them, or fewer.
 laws: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not real' tests/laws
+	$(BIN)/python -m pytest -m real tests/laws
 
 # The site: guides, notebooks, and every method, command and public name, in docs/site/index.html.
 docs: $(READY)

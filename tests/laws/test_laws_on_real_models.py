@@ -1,5 +1,6 @@
 """The same laws on the catalog's models, in float32; and the control law, which only a real model can show."""
 
+from collections.abc import Sequence
 from functools import partial
 from statistics import fmean
 
@@ -16,57 +17,66 @@ from workbench.models import Site, Subject, token_rows
 from workbench.prompts import Prompts, builtin_pairs
 
 pytestmark = pytest.mark.real
+EMBEDDED, SMALL = REAL
 SAMPLE = ("ablate", "add", "add-heads", "placebo", "rotate")  # the tiny models have them all
 
 
-@pytest.fixture(params=REAL)
+def on_both(names: str, cases: Sequence[str | tuple[str, str]]) -> pytest.MarkDecorator:
+    """Each case on the small model, the first on the embedded one as well, which takes five times as long a case."""
+    every = [(name, *((case,) if isinstance(case, str) else case)) for name in (SMALL, EMBEDDED) for case in cases]
+    thinned = [
+        pytest.param(*case, marks=pytest.mark.product if case[0] == EMBEDDED and number > len(cases) else ())
+        for number, case in enumerate(every)
+    ]
+    return pytest.mark.parametrize(f"real, {names}", thinned, indirect=["real"])
+
+
+@pytest.fixture
 def real(request: pytest.FixtureRequest, real_subjects: dict[str, Subject]) -> Subject:
     return real_subjects[request.param]
 
 
-@pytest.mark.parametrize("edit", SAMPLE)
+@on_both("edit", SAMPLE)
 def test_no_op_changes_no_bit(real: Subject, edit: str) -> None:
     suite.no_op(real, edit)
 
 
-@pytest.mark.parametrize(
-    ("edit", "scope"), [("ablate", "all"), ("add", "generated"), ("add", "last"), ("rotate", "first 3")]
-)
+@on_both("edit, scope", [("ablate", "all"), ("add", "generated"), ("add", "last"), ("rotate", "first 3")])
 def test_cached_decoding_equals_uncached(real: Subject, edit: str, scope: str) -> None:
     suite.cache(real, partial(a_recipe, edit, real, scope))
 
 
-@pytest.mark.parametrize(("edit", "scope"), [("ablate", "all"), ("add", "generated")])
+@on_both("edit, scope", [("ablate", "all"), ("add", "generated")])
 def test_a_prompt_says_the_same_alone_padded_and_beside_other_recipes(real: Subject, edit: str, scope: str) -> None:
     suite.batch(real, partial(a_recipe, edit, real, scope))
 
 
-@pytest.mark.parametrize(("edit", "scope"), [("ablate", "all"), ("affine", "generated"), ("add-heads", "all")])
+@on_both("edit, scope", [("ablate", "all"), ("affine", "generated"), ("add-heads", "all")])
 def test_streaming_equals_generating(real: Subject, edit: str, scope: str) -> None:
     suite.streams(real, partial(a_recipe, edit, real, scope))
 
 
-@pytest.mark.parametrize(("edit", "scope"), [("ablate", "all"), ("add", "prompt")])
+@on_both("edit, scope", [("ablate", "all"), ("add", "prompt")])
 def test_a_recipe_on_one_row_changes_no_bit_of_another(real: Subject, edit: str, scope: str) -> None:
     suite.rows(real, partial(a_recipe, edit, real, scope), changed=scope == "prompt")
 
 
-@pytest.mark.parametrize("edit", SAMPLE)
+@on_both("edit", SAMPLE)
 def test_nothing_is_left_behind(real: Subject, edit: str) -> None:
     suite.clean(real, edit)
 
 
-@pytest.mark.parametrize("edit", SAMPLE)
+@on_both("edit", SAMPLE)
 def test_an_edit_that_never_fired_is_an_error(real: Subject, edit: str) -> None:
     suite.fired(real, edit)
 
 
-@pytest.mark.parametrize("edit", ["ablate", "ablate-subspace", "add", "rotate"])
+@on_both("edit", ["ablate", "ablate-subspace", "add", "rotate"])
 def test_edited_weights_are_the_same_edit(real: Subject, edit: str) -> None:
     suite.other_form(real, edit)
 
 
-@pytest.mark.parametrize("edit", ["ablate"])
+@on_both("edit", ["ablate"])
 def test_the_write_side_is_clear(real: Subject, edit: str) -> None:
     suite.write_side(real, edit)
 

@@ -241,6 +241,31 @@ def test_bad_input_is_one_clear_sentence(
     assert not [path for path in left if path.suffix in (".safetensors", ".html") or path.name == "results.json"]
 
 
+NEEDS_NO_MODEL = [
+    (("find", "MODEL", "--harmful", "tiny.txt"), "needs at least 8 prompts and tiny.txt has 1"),
+    (("find", "MODEL", "--method", "magic"), "There is no method called 'magic'"),
+    (("find", "MODEL", "--search", "magic"), "There is no search called 'magic'"),
+    (("evaluate", "MODEL", "--direction", "DIRECTION", "--ablate", "--judge", "me"), "no judge called 'me'"),
+    (("evaluate", "MODEL", "--direction", "DIRECTION", "--ablate", "--truthfulqa", "no.csv"), "no file no.csv"),
+    (("evaluate", "MODEL", "--direction", "DIRECTION", "--ablate", "--suite", "magic"), "no suite 'magic'"),
+    (("evaluate", "MODEL", "--direction", "DIRECTION", "--ablate", "--harmless", "empty.txt"), "has no prompts"),
+    (("generate", "MODEL", "--prompt", "Hi", "--recipe", "hollow"), "There is no file hollow/recipe.json"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), NEEDS_NO_MODEL, ids=[" ".join(bad[0][2:]) for bad in NEEDS_NO_MODEL])
+def test_what_needs_no_model_is_said_before_one_is_opened(
+    run: Run, direction: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty.txt").write_text("\n\n")
+    Path("tiny.txt").write_text("one\n")
+    Path("hollow").mkdir()
+    monkeypatch.setattr("workbench.cli.options.open_subject", lambda *_: pytest.fail("a model was opened"))
+    _, out, err = run(*[direction if word == "DIRECTION" else word for word in arguments])
+    assert (out, says in " ".join(err.split())) == ("", True), err
+
+
 def _wide(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from tests import tiny
 

@@ -66,9 +66,9 @@ def command(
         edited, whole = r.read_recipe(recipe, r.Names.of(direction), ablate, add), find_suite(suite)
         named = {"harmful": harmful, "harmless": harmless, "looks-harmful": looks_harmful}
         sets = unseen({name: o.read_set(named[name], name) for name in whole.sets}, [edited])
-        caller = j.make(judge, judge_model, judge_url)
-        subject = o.open_subject(model, dtype, device, device_map, quantisation, chat_template)
+        caller, more = j.make(judge, judge_model, judge_url), more_metrics(r.Names.of(readout), lm_eval)
         o.truthfulqa_from(truthfulqa)
+        subject = o.open_subject(model, dtype, device, device_map, quantisation, chat_template)
         folder = record_evaluation(
             subject,
             edited,
@@ -76,7 +76,7 @@ def command(
             settings=Settings(max_new_tokens, batch_size, seed),
             suite=suite,
             judge=caller,
-            more=more_metrics(r.Names.of(readout), lm_eval),
+            more=more,
             train=builtin_pairs("train") if whole.all_controls else None,
             half_width=half_width / 100,
             out=out,

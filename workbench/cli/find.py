@@ -37,6 +37,9 @@ def command(
     with watching():
         from workbench.errors import UsageError
         from workbench.search import SearchSettings, record_find
+        from workbench.search.finding import draw
+        from workbench.search.methods import require_method
+        from workbench.search.strategies import strategies
 
         if (harmful_val is None) != (harmless_val is None):
             raise UsageError("Give both --harmful-val and --harmless-val, or neither.")
@@ -55,6 +58,10 @@ def command(
             batch_size=batch_size,
             seed=seed,
         )
+        # What needs no model is said before one is opened.
+        require_method(method)
+        strategies[search]
+        draw(pairs, held, settings)
         subject = o.open_subject(model, dtype, device, device_map, quantisation, chat_template)
         folder = record_find(subject, pairs, validation=held, settings=settings, out=out)
     results = folder.results() | {"run": str(folder.path)}

@@ -5,7 +5,8 @@ from workbench.generation.decoding import generate, side_by_side
 from workbench.generation.divergence import kl_divergence
 from workbench.generation.replies import Replies, Reply
 from workbench.generation.sampling import Sampling
-from workbench.generation.streaming import Span, Stream, Token, stream
+from workbench.generation.streaming import Stream, stream
+from workbench.generation.token import Span, Token
 
 __all__ = [
     "Counterfactual",

@@ -2,9 +2,10 @@
 
     acts' = where(mask, edit(acts), acts)
 
-The mask is computed here alone, from the layout of the running pass (padding, prompt, reply, cached decoding), from the
-rows that a recipe belongs to, and from its gate and its schedule. An edit that is an identity is visited and changes no
-bit. At the end of the block every hook is removed, also after an exception; a site that was never visited is an error.
+The mask comes from the layout of the running pass (padding, prompt, reply, cached decoding), from the rows that a
+recipe belongs to, and from its gate and its schedule: see `part`, where it is computed, and nowhere else. An edit that
+is an identity is visited and changes no bit. At the end of the block every hook is removed, also after an exception; a
+site that was never visited is an error.
 
 What has to be remembered from pass to pass - the sites that were visited, what a gate decided on the prompt, which row
 of the request each row of the pass is - lives in the `Steering` of the request, and never on the model.
@@ -16,11 +17,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workbench.errors import RecipeError
 from workbench.interventions.gate import Gate
+from workbench.interventions.part import Part, never_decided
 from workbench.interventions.placement import Placement
 from workbench.interventions.recipe import Recipe
 from workbench.models import Layout, Site, Subject, current_layout, whole_rows
@@ -30,83 +31,6 @@ if TYPE_CHECKING:
     from transformer_lens.hook_points import HookPoint
 
 Recipes = Recipe | Sequence[Recipe] | None
-
-
-@dataclass
-class _Part:
-    """One placement, for all rows of the request or for some, and what its gate has decided."""
-
-    placement: Placement
-    rows: tuple[int, ...] | None
-    special: Tensor
-    asked: int = 0  # tokens in scope, and those of them on which the gate was open
-    opened: int = 0
-    _now: Bool[Tensor, "batch pos"] | None = None  # the gate at every token of the running pass
-    _once: dict[int, bool] = field(default_factory=dict)  # the gate of each row, where it is decided on the prompt
-
-    def goes_on(self, old: "_Part") -> None:
-        """Take over what the gate of the same placement has decided, where recipes change in the middle of a reply."""
-        self._once |= {row: open_ for row, open_ in old._once.items() if self.rows is None or row in self.rows}
-        self.asked, self.opened = self.asked + old.asked, self.opened + old.opened
-
-    def decide(self, gate: Gate, acts: Tensor, rows: list[int] | None, layout: Layout | None) -> None:
-        """Let the gate read, at its own site, this part's rows of the request."""
-        if not gate.once or layout is None:
-            self._now = gate.opened(acts)
-            return
-        if bool((layout.in_reply == -1).any(dim=1).all()):  # else the prompt was read in an earlier pass
-            found = gate.opened_rows(acts, layout).tolist()
-            self._once |= dict(zip(range(len(found)) if rows is None else rows, found, strict=True))
-
-    def apply(
-        self, acts: Float[Tensor, "batch pos d_model"], rows: list[int] | None, layout: Layout | None
-    ) -> Float[Tensor, "batch pos d_model"]:
-        """The edited activations of this part's rows."""
-        placement = self.placement
-        mask, shares = self._mask(acts, layout, rows), None
-        if placement.schedule is not None and layout is not None:
-            shares = placement.schedule.shares(layout)[..., None]
-            mask = shares[..., 0] != 0 if mask is None else mask & (shares[..., 0] != 0)
-        edited = placement.edit(acts) if shares is None else placement.edit.partly(acts, shares)
-        return edited if mask is None else torch.where(mask[..., None], edited, acts)
-
-    @property
-    def needs_layout(self) -> bool:
-        gate = self.placement.gate
-        counts = gate is not None and gate.once
-        return not self.placement.scope.everything or self.placement.schedule is not None or counts
-
-    def _mask(self, acts: Tensor, layout: Layout | None, rows: list[int] | None) -> Bool[Tensor, "batch pos"] | None:
-        scope = self.placement.scope
-        mask = None if layout is None or scope.everything else scope.mask(layout, self.special)
-        if self.placement.gate is None:
-            return mask
-        opened = self._open(self.placement.gate, rows, len(acts))
-        within = opened if mask is None else mask & opened
-        self.asked += acts.shape[0] * acts.shape[1] if mask is None else int(mask.sum())
-        self.opened += int(within.expand(acts.shape[:2]).sum())
-        return within
-
-    def _open(self, gate: Gate, rows: list[int] | None, batch: int) -> Tensor:
-        if not gate.once and self._now is not None:
-            return self._now
-        wanted = list(range(batch)) if rows is None else rows
-        if not all(row in self._once for row in wanted):
-            raise RecipeError(_undecided(self.placement))
-        return torch.tensor([[self._once[row]] for row in wanted], device=self.special.device)
-
-    def undecided(self, rows: Sequence[int]) -> bool:
-        """Whether the gate is decided on a prompt that was read without it, for one of these rows."""
-        gate = self.placement.gate
-        mine = rows if self.rows is None else [row for row in rows if row in self.rows]
-        return gate is not None and gate.once and not all(row in self._once for row in mine)
-
-
-def _undecided(placement: Placement) -> str:
-    return (
-        f"{placement}: its gate is decided on the prompt, which was read before the recipe was there; let it be "
-        "decided by token, or begin again."
-    )
 
 
 @dataclass
@@ -120,8 +44,8 @@ class Steering:
     recipes: tuple[Recipe, ...] | Recipe
     order: list[int] | None = None
     visited: set[Site] = field(default_factory=set)
-    _parts: dict[Site, list[_Part]] = field(default_factory=dict)
-    _gates: dict[Site, list[tuple[Gate, _Part]]] = field(default_factory=dict)
+    _parts: dict[Site, list[Part]] = field(default_factory=dict)
+    _gates: dict[Site, list[tuple[Gate, Part]]] = field(default_factory=dict)
     _resting: bool = True
     _begun: bool = False
 
@@ -154,7 +78,7 @@ class Steering:
             for old in (old for text, old in before if text == str(part.placement)):
                 part.goes_on(old)
             if self._begun and part.undecided(self.order or []):
-                raise RecipeError(_undecided(part.placement))
+                raise never_decided(part.placement)
         self.recipes, self._parts, self._gates = checked.recipes, checked._parts, checked._gates
 
     @contextmanager
@@ -185,7 +109,7 @@ class Steering:
             if part.asked and not part.opened:
                 note(f"The gate of {part.placement} never opened, so its edit changed nothing.")
 
-    def _each(self) -> list[_Part]:
+    def _each(self) -> list[Part]:
         return list({id(part): part for parts in self._parts.values() for part in parts}.values())
 
     def _plan(self) -> None:
@@ -193,7 +117,7 @@ class Steering:
         for recipe, rows in self._by_rows():
             recipe.check_fits(self.subject)
             for placement in recipe.placements:
-                part = _Part(placement, rows, special)
+                part = Part(placement, rows, special)
                 for site in placement.resolve(self.subject):
                     self._parts.setdefault(site, []).append(part)
                 if placement.gate is not None:
@@ -222,7 +146,7 @@ class Steering:
 
         return edit
 
-    def _edited(self, acts: Tensor, parts: Sequence[_Part]) -> Tensor:
+    def _edited(self, acts: Tensor, parts: Sequence[Part]) -> Tensor:
         mine = acts
         for part in parts:
             if part.placement.edit.is_identity:
@@ -235,7 +159,7 @@ class Steering:
                 mine[places] = part.apply(mine[places], rows, layout)
         return mine
 
-    def _rows(self, part: _Part, acts: Tensor) -> tuple[list[int] | None, list[int] | None, Layout | None]:
+    def _rows(self, part: Part, acts: Tensor) -> tuple[list[int] | None, list[int] | None, Layout | None]:
         """Which rows of the pass are the part's (None: all), which rows of the request these are, and their layout."""
         layout = _layout_of(acts, part.placement) if part.needs_layout else None
         if part.rows is None:

@@ -139,3 +139,19 @@ def test_wrong_use_is_one_sentence(
     assert (status, out) == (2, "")
     assert said in " ".join(err.split())
     assert "Traceback" not in err
+
+
+def test_metrics_beside_the_suites_are_named(run: Run, model: Path, direction: Path, tmp_path: Path) -> None:
+    options = ("evaluate", model, "--direction", direction, "--ablate", "--n", 2, "--max-new-tokens", 2)
+    named = ("--metric", "choices", "--metric", "first-token", "--metric", "choices")  # the second is the suite's own
+    status, out, err = run(*options, *named, "--out", tmp_path / "r", "--json")
+    assert status == 0, err
+    measured = [score["name"].split("/", 1) for score in json.loads(out)["scores"]]
+    assert (
+        measured.count(["treated", "choices/accuracy"])
+        == measured.count(["treated", "first-token/first_token_kl"])
+        == 1
+    )
+    assert run("runs", "verify", tmp_path / "r")[0] == 0
+    assert "needs more than its name" in run(*options, "--metric", "readouts")[2]
+    assert "no metric called 'magic'" in run(*options, "--metric", "magic")[2]

@@ -39,6 +39,7 @@ def command(
     ] = "looks-harmful:test",
     n: Annotated[int | None, typer.Option("--n", min=1, help="Prompts of each, evenly over categories.")] = None,
     half_width: HalfWidth = 10.0,
+    metric: o.Metrics = None,
     readout: Readouts = None,
     truthfulqa: Truth = None,
     lm_eval: Tasks = None,
@@ -61,12 +62,14 @@ def command(
         from workbench.evaluation import Settings, record_evaluation, unseen
         from workbench.evaluation.rederiving import asked_for
         from workbench.evaluation.suites import suite as find_suite
+        from workbench.evaluation.suites import suite_with
         from workbench.prompts import builtin_pairs
 
         edited, whole = r.read_recipe(recipe, r.Names.of(direction), ablate, add), find_suite(suite)
         named = {"harmful": harmful, "harmless": harmless, "looks-harmful": looks_harmful}
         sets = unseen({name: o.read_set(named[name], name) for name in whole.sets}, [edited])
         caller, more = j.make(judge, judge_model, judge_url), more_metrics(r.Names.of(readout), lm_eval)
+        more += suite_with(suite, metric or ()).metrics[len(whole.metrics) :]
         o.truthfulqa_from(truthfulqa)
         subject = o.open_subject(model, dtype, device, device_map, quantisation, chat_template)
         folder = record_evaluation(

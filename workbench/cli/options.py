@@ -20,6 +20,9 @@ Quantisation = Annotated[str | None, typer.Option(help="4bit or 8bit, through bi
 Template = Annotated[Path | None, typer.Option("--chat-template", help="A Jinja file to use as chat template.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Prompts in one forward pass.")]
 Tokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Tokens in a reply.")]
+Metrics = Annotated[
+    list[str] | None, typer.Option("--metric", help="A metric beside the suite's, by name; may be repeated.")
+]
 Seed = Annotated[int, typer.Option(min=0, max=2**31, help="Seed of every draw.")]
 
 _MOST_NUMBERS = 10_000  # in one range; more is a slip of the finger

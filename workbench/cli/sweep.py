@@ -22,9 +22,7 @@ def command(
     layer: Annotated[str | None, typer.Option(help="Such as 8-20 or 4,8,12.")] = None,
     strength: Annotated[str | None, typer.Option(help="Such as 0.5,1,2.")] = None,
     suite: Annotated[str, typer.Option(help="quick or full.")] = "quick",
-    metric: Annotated[
-        list[str] | None, typer.Option("--metric", help="A metric beside the suite's, by name; may be repeated.")
-    ] = None,
+    metric: o.Metrics = None,
     harmful: Annotated[str, typer.Option(help="Harmful prompts: a set or a file.")] = "harmful:val",
     harmless: Annotated[str, typer.Option(help="Harmless prompts: a set or a file.")] = "harmless:val",
     looks_harmful: Annotated[

@@ -5,12 +5,12 @@ full    the same, looks-harmful prompts, refusal against reply length, divergenc
         multiple choice, TruthfulQA, the refusal metric that the search saw, other directions; three controls
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from workbench.errors import UsageError
-from workbench.evaluation.metrics import Metric
+from workbench.evaluation.metrics import Metric, metric_by_name, metrics
 from workbench.evaluation.metrics.choices import Choices
 from workbench.evaluation.metrics.divergence import Divergence
 from workbench.evaluation.metrics.first_token import FirstToken
@@ -63,3 +63,14 @@ def suite(name: str) -> Suite:
     if name not in SUITES:
         raise UsageError(f"There is no suite {name!r}; there are: {', '.join(SUITES)}.")
     return SUITES[name]
+
+
+def suite_with(name: str, more: Sequence[str]) -> Suite:
+    """The suite of that name, and after its own metrics those that are named beside them.
+
+    Raises UsageError where there is no such suite or metric, or a metric's name alone does not say what it measures.
+    """
+    chosen = suite(name)
+    own = {metrics.name_of(metric) for metric in chosen.metrics}
+    added = (metric_by_name(each) for each in dict.fromkeys(more) if each not in own)
+    return replace(chosen, metrics=(*chosen.metrics, *added))

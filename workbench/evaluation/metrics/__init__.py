@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from workbench.errors import UsageError
 from workbench.generation import Replies, generate
 from workbench.interventions import Recipe
 from workbench.models import Subject
@@ -117,3 +118,11 @@ class Metric(ABC):
 
 
 metrics: Registry[type[Metric]] = Registry("metric", "workbench.evaluation.metrics", "workbench.metrics")
+
+
+def metric_by_name(name: str) -> Metric:
+    """The metric of that name; UsageError where there is none, or a name alone does not say what it measures."""
+    found = metrics[name]()
+    if not found.measured():
+        raise UsageError(f"The metric {name!r} needs more than its name; it cannot be asked for by --metric.")
+    return found

@@ -11,11 +11,12 @@ from workbench.errors import RecipeError, RunError
 from workbench.evaluation import Settings, make_judge, measure, unseen
 from workbench.evaluation.comparison import BASELINE
 from workbench.evaluation.measuring import ground_of, usable
+from workbench.evaluation.suites import suite_with
 from workbench.interventions import Recipe, parse_recipe, random_control
 from workbench.models import Subject, open_model
 from workbench.prompts import Prompt, Prompts
 from workbench.runs.tasks import Task
-from workbench.studies.sweep.grid import Grid, suite_with
+from workbench.studies.sweep.grid import Grid
 
 FUNCTION = "workbench.studies.sweep.condition:measure_one"
 CONTROL = "random: "

@@ -1,7 +1,7 @@
 """What is swept: a recipe with places in it, and what fills them in."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
 from string import Formatter
@@ -9,9 +9,8 @@ from typing import Any
 
 from workbench.directions import Asset
 from workbench.errors import RecipeError, UsageError
-from workbench.evaluation.metrics import Metric, metrics
-from workbench.evaluation.suites import Suite
-from workbench.evaluation.suites import suite as find_suite
+from workbench.evaluation.metrics import metric_by_name
+from workbench.evaluation.suites import Suite, suite_with
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Grid:
         if not self.models:
             raise UsageError("A sweep needs a model; give --model.")
         for name in self.metrics:
-            by_name(name)
+            metric_by_name(name)
 
     def _places(self) -> set[str]:
         try:
@@ -63,22 +62,6 @@ class Grid:
     def suite(self, name: str) -> Suite:
         """The suite of that name, with the metrics of the grid."""
         return suite_with(name, self.metrics)
-
-
-def suite_with(name: str, more: Sequence[str]) -> Suite:
-    """The suite of that name, and the metrics that are named beside its own."""
-    chosen = find_suite(name)
-    own = {metrics.name_of(metric) for metric in chosen.metrics}
-    added = (by_name(each) for each in dict.fromkeys(more) if each not in own)
-    return replace(chosen, metrics=(*chosen.metrics, *added))
-
-
-def by_name(name: str) -> Metric:
-    """The metric of that name; UsageError where there is none, or a name alone does not say what it measures."""
-    found = metrics[name]()
-    if not found.measured():
-        raise UsageError(f"The metric {name!r} needs more than its name, so that no sweep can be made over it.")
-    return found
 
 
 def grid_json(grid: Grid, assets: Mapping[str, Asset]) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """Every command on a tiny model: what it prints, as JSON and for a person, and how it fails."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -301,3 +304,10 @@ def test_a_port_in_use_is_said_before_anybody_is_sent_there(run: Run) -> None:
             f"workbench: Port {port} is in use already; choose another with --port.\n",
         )
     assert "--address" in run("app", "--address", "192.0.2.1")[2]
+
+
+@pytest.mark.parametrize(("typed", "number", "finished"), [("ru", 1, "runs"), ("runs ver", 2, "verify")])
+def test_the_tab_key_finishes_commands(typed: str, number: int, finished: str) -> None:
+    asked = {"_WORKBENCH_COMPLETE": "complete_bash", "COMP_WORDS": f"workbench {typed}", "COMP_CWORD": str(number)}
+    command = [Path(sys.executable).parent / "workbench"]
+    assert subprocess.run(command, env=os.environ | asked, capture_output=True, text=True).stdout.split() == [finished]

@@ -41,7 +41,6 @@ app = typer.Typer(
     name="workbench",
     help="See what alignment did inside a language model, switch it off and on, and measure what that changed.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command("demo")(demo.command)

@@ -14,7 +14,7 @@ from workbench.evaluation import Settings as Asked
 from workbench.evaluation.comparison import BASELINE
 from workbench.plots import Figure
 from workbench.plots.outcomes import outcomes_figure
-from workbench.prompts import ContrastPairs, Prompts
+from workbench.prompts import Prompts
 from workbench.runs import RunFolder
 from workbench.search import SearchSettings, record_find
 from workbench.statistics import Score
@@ -34,7 +34,7 @@ def answer(settings: Reported, prompts: Mapping[str, Prompts], folder: RunFolder
     train, val, test = (settings.pairs(part, prompts) for part in ("train", "val", "test"))
     search = SearchSettings(n_train=settings.n_train, n_val=settings.n_val, filtered=settings.filtered)
     found = record_find(settings.subject, train, validation=val, settings=search, out=folder.path / "find")
-    asked = ContrastPairs(*(side.sample(settings.n_test, 0) for side in (test.positive, test.negative)))
+    asked = test.sample(settings.n_test, 0)
     run = record_attacks(
         settings.subject, Direction.load(found.path), asked, settings=Asked(settings.max_new_tokens),
         out=folder.path / "attacks",

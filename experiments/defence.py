@@ -119,7 +119,7 @@ def attacks(
     """The paper's search, and the least damage, each from the training prompts alone."""
     search = SearchSettings(n_train=settings.n_search, n_val=settings.n_search_val, filtered=False, seed=0)
     least = MinimiseSettings(n_train=settings.n_minimise, n_val=settings.n_minimise_val, steps=settings.minimise_steps)
-    rest = ContrastPairs(*(side.sample(400, 1) for side in (train.positive, train.negative)))
+    rest = train.sample(400, 1)
     where = [folder.path / f"{method}-{attack}" for attack in ATTACKS]
     found = record_find(subject, train, settings=search, out=where[0])
     minimised = record_minimise(subject, train, rest, settings=least, out=where[1])

@@ -129,10 +129,9 @@ class ReplyLength(Metric):
 # %%
 from workbench import evaluate
 from workbench.evaluation import Settings
-from workbench.prompts import ContrastPairs
 
 test = builtin_pairs("test")
-few = ContrastPairs(test.positive.sample(6), test.negative.sample(6))
+few = test.sample(6)
 evaluation = evaluate(subject, recipe, few, settings=Settings(max_new_tokens=12), more=[ReplyLength()])
 for condition in evaluation.conditions:
     print(f"{condition:>15}: {evaluation.score(condition, 'reply-length', 'characters')} characters, n=6")

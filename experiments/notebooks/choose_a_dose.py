@@ -66,7 +66,7 @@ Dose(rebuilt(run), DoseSettings(doses=(0.5, 0.75, 1.0))).plot()
 # %%
 chosen = Recipe.load(run.path / "recipe.json")
 test = builtin_pairs("test")
-few = ContrastPairs(test.positive.sample(16), test.negative.sample(16))
+few = test.sample(16)
 evaluation = evaluate(subject, chosen, few, settings=how)
 for condition in evaluation.conditions:
     print(

@@ -83,9 +83,9 @@ from workbench.evaluation.outcomes import is_broken
 from workbench.prompts import builtin_prompts
 from workbench.statistics import rate_score
 
-prompts = builtin_prompts("looks-harmful").sample(24)
+prompts = builtin_prompts("looks-harmful").sample(16)
 named = [name for name, _ in explanation.top_concepts(1)]
-tried = [(name, strength) for name in dict.fromkeys([*named, "refusal"]) for strength in (1.0, 2.0, 4.0)]
+tried = [(name, strength) for name in dict.fromkeys([*named, "refusal"]) for strength in (1.0, 4.0)]
 tried += [("music", 4.0), ("travel", 4.0)]
 rows = []
 for name, strength in [("no edit", 0.0), *tried]:

@@ -68,10 +68,9 @@ for name, prompt, recipe in (
 
 # %%
 from workbench.evaluation import Settings
-from workbench.prompts import ContrastPairs
 
 test = builtin_pairs("test")
-few = ContrastPairs(test.positive.sample(20), test.negative.sample(20))
+few = test.sample(20)
 evaluation = evaluate(subject, ablated, few, settings=Settings(max_new_tokens=32))
 evaluation.plot()
 

@@ -19,11 +19,10 @@ from probes.linear import ProbeSettings, sweep_probes, train_probe
 from probes.patching import compliance_tokens
 from workbench import Site, builtin_pairs, open_model
 from workbench.evaluation.refusal import refusal_tokens
-from workbench.prompts import ContrastPairs
 
 subject = open_model("qwen2.5-coder-0.5b-instruct")
 train, val = builtin_pairs("train"), builtin_pairs("val")
-pairs = ContrastPairs(train.positive.sample(64), train.negative.sample(64))
+pairs = train.sample(64)
 
 # %% [markdown]
 # ## Where is harm read?

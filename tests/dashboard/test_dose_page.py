@@ -14,7 +14,7 @@ from workbench.evaluation import Settings
 from workbench.interventions import Add
 from workbench.models import Subject
 from workbench.plots.doses import Panel, dose_panels, doses_figure
-from workbench.prompts import ContrastPairs, builtin_pairs
+from workbench.prompts import builtin_pairs
 from workbench.runs import RunFolder
 from workbench.statistics import Score, rate_score
 from workbench.studies import DoseSettings, record_dose
@@ -26,7 +26,7 @@ Runs = Callable[[], RunFolder]
 def dosed(long_llama: Subject) -> Runs:
     """A study of the tiny model, in the runs folder of the test."""
     val = builtin_pairs("val")
-    pairs = ContrastPairs(val.positive.sample(3, 0), val.negative.sample(3, 0))
+    pairs = val.sample(3, 0)
     recipe = Add(random_direction(long_llama)).at(1)
     dose = DoseSettings(doses=(1.0, 0.5), goal="refuse")
     return lambda: record_dose(long_llama, recipe, pairs, dose=dose, settings=Settings(max_new_tokens=3))

@@ -36,11 +36,10 @@ def command(
         from probes.geometry import geometry_of, projection_of, vocabulary_of
         from probes.geometry.plane import planes
         from probes.geometry.table import capture_classes
-        from workbench.prompts import ContrastPairs
 
         flat = planes[plane]()
         whole, named = o.read_sides(harmful, harmless), _direction(direction)
-        pairs = ContrastPairs(whole.positive.sample(n, seed), whole.negative.sample(n, seed))
+        pairs = whole.sample(n, seed)
         subject = o.open_subject(model, dtype, device)
         acts, positive = capture_classes(subject, pairs, position=position, batch_size=batch_size)
         found = geometry_of(acts, positive, position=position, seed=seed)

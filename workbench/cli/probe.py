@@ -100,10 +100,9 @@ def sweep(
 
 
 def _drawn(harmful: str, harmless: str, n: int, seed: int) -> "ContrastPairs":
-    from workbench.prompts import ContrastPairs
 
     whole = o.read_sides(harmful, harmless)
-    return ContrastPairs(whole.positive.sample(n, seed), whole.negative.sample(n, seed))
+    return whole.sample(n, seed)
 
 
 def _report(harmful: str | None, harmless: str | None) -> "ContrastPairs | None":

@@ -35,7 +35,7 @@ def control_recipes(
     found = {RANDOM: random_control(subject, recipe, matched_on, seed, batch_size=batch_size)}
     if pairs is None or not recipe.directions:
         return found
-    few = ContrastPairs(pairs.positive.sample(_MOST, seed), pairs.negative.sample(_MOST, seed))
+    few = pairs.sample(_MOST, seed)
     makers: Mapping[str, Callable[[Direction], Direction]] = {
         SHUFFLED: lambda d: _found_again(subject, d, few, d.site, seed, batch_size, SHUFFLED),
         WRONG_LAYER: lambda d: _found_again(

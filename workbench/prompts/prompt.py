@@ -163,3 +163,7 @@ class ContrastPairs:
     @property
     def digest(self) -> str:
         return digest_json([self.positive.digest, self.negative.digest])
+
+    def sample(self, n: int, seed: int = 0) -> "ContrastPairs":
+        """`n` prompts of each side, drawn as `Prompts.sample` draws them."""
+        return ContrastPairs(self.positive.sample(n, seed), self.negative.sample(n, seed))

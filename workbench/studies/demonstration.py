@@ -56,7 +56,7 @@ def demonstrate(
     `search` is the small grid unless it is given.
     """
     settings, (train, val, whole) = search or demo_settings(subject), parts or Parts.builtin()
-    test = ContrastPairs(whole.positive.sample(n_test), whole.negative.sample(n_test))
+    test = whole.sample(n_test)
     data = digests_of(draw(train, val, settings)) | {"test": test.digest}
     options = settings.to_json() | {"judge": make_judge("local").identity, "max_new_tokens": max_new_tokens}
     manifest = RunManifest(command="demo", settings=options, model=subject.identity, data=data)

@@ -207,12 +207,12 @@ def _attack(subject: "Subject", name: str, n: int, tokens: int) -> str:
     from workbench.directions import Direction
     from workbench.errors import DirectionError
     from workbench.evaluation import Settings
-    from workbench.prompts import ContrastPairs, builtin_pairs
+    from workbench.prompts import builtin_pairs
     from workbench.studies import record_attacks
 
     direction = shelf.load(name)
     if not isinstance(direction, Direction):
         raise DirectionError(f"{name} is not a single direction, which can be ablated and added; choose another.")
     test = builtin_pairs("test")
-    asked = ContrastPairs(test.positive.sample(n), test.negative.sample(n))
+    asked = test.sample(n)
     return record_attacks(subject, direction, asked, settings=Settings(max_new_tokens=tokens)).path.name

@@ -88,10 +88,10 @@ def _work(part: str, position: int, method: str, n: int) -> Any:
     def measure(subject: "Subject", job: Job) -> dict[str, Any]:
         from probes.geometry import geometry_of, projection_of
         from probes.geometry.table import capture_classes
-        from workbench.prompts import ContrastPairs, builtin_pairs
+        from workbench.prompts import builtin_pairs
 
         whole = builtin_pairs(part)
-        pairs = ContrastPairs(whole.positive.sample(n), whole.negative.sample(n))
+        pairs = whole.sample(n)
         acts, positive = capture_classes(subject, pairs, position=position, batch_size=16)
         texts = tuple(prompt.text for side in (pairs.positive, pairs.negative) for prompt in side)
         flat = projection_of(acts, positive, texts, position=position, method=method)

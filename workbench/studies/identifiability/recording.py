@@ -36,10 +36,7 @@ def record_card(
     """
     direction.check_fits(subject)
     kept, validation = held_out(sets, direction, seed)
-    kept = {
-        name: ContrastPairs(pairs.positive.sample(n, seed), pairs.negative.sample(n, seed))
-        for name, pairs in kept.items()
-    }
+    kept = {name: pairs.sample(n, seed) for name, pairs in kept.items()}
     data = {name: pairs.digest for name, pairs in kept.items()} | {"validation": validation.digest}
     settings = {
         "direction": direction.digest, "sizes": list(SIZES), "resamples": RESAMPLES, "repeats": REPEATS,

@@ -96,7 +96,7 @@ def drawn(
     for each in (pairs, validation):
         for side in (each.positive, each.negative):
             for_tuning(side, "a minimisation")
-    train = ContrastPairs(*(s.sample(settings.n_train, settings.seed) for s in (pairs.positive, pairs.negative)))
+    train = pairs.sample(settings.n_train, settings.seed)
     seen = {prompt.digest for side in (train.positive, train.negative) for prompt in side}
     rest = (side.without(seen).require(2, "Validation") for side in (validation.positive, validation.negative))
     return train, ContrastPairs(*(side.sample(settings.n_val, settings.seed) for side in rest))

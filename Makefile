@@ -28,18 +28,21 @@ demo: $(READY)
 app: $(READY)
 	$(BIN)/workbench app
 
-# The tests that need no real model and no long time, two at a time, each on one core: threads only wait here.
-test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not real and not long and not product'
+# Tests run two at a time, each on one core, for threads only wait for each other here; and a file's mostly in one
+# process, which has its fixtures already.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
 
-# The others: on the catalog's models, the notebooks, a cluster. One at a time, on all cores.
+# The tests that need no real model and no long time.
+test: $(READY)
+	$(PYTEST) -m 'not real and not long and not product'
+
+# The others: on the catalog's models, the notebooks, a cluster.
 long: $(READY)
-	$(BIN)/python -m pytest -m '(real or long) and not product'
+	$(PYTEST) -m '(real or long) and not product'
 
 # Every law, edit, scope and model with every other, where `test` and `long` have every two of them, or fewer.
 laws: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not real' tests/laws
-	$(BIN)/python -m pytest -m real tests/laws
+	$(PYTEST) tests/laws
 
 # The site: guides, notebooks, and every method, command and public name, in docs/site/index.html.
 docs: $(READY)

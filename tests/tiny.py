@@ -43,7 +43,11 @@ CONFIGS: dict[str, tuple[type[PretrainedConfig], dict[str, object]]] = {
     "qwen2": (Qwen2Config, _SHAPE | {"architectures": ["Qwen2ForCausalLM"], "tie_word_embeddings": True}),
     "gemma3": (
         Gemma3TextConfig,
-        _SHAPE | {"architectures": ["Gemma3ForCausalLM"], "head_dim": 8, "sliding_window": 16, "num_hidden_layers": 7},
+        _SHAPE
+        | {
+            "architectures": ["Gemma3ForCausalLM"], "head_dim": 8, "sliding_window": 16,
+            "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+        },
     ),
     "gpt2": (
         GPT2Config,

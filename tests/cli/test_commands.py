@@ -14,6 +14,7 @@ from tests.cli.conftest import Run
 from tests.tiny import save_model
 from workbench.directions import Direction
 from workbench.interventions import Ablate
+from workbench.prompts import builtin_pairs
 
 
 def test_models_lists_the_catalog(run: Run) -> None:
@@ -79,23 +80,36 @@ def test_find_evaluate_and_verify_hang_together(run: Run, model: Path, tmp_path:
 
 
 def test_evaluate_leaves_out_what_the_search_saw(run: Run, model: Path, tmp_path: Path) -> None:
-    found = tmp_path / "found"
-    grid = ("--n-train", 8, "--n-val", 4, "--layers", "1", "--no-filter", "--refusal-token", "I", "--dtype", "float32")
+    found, pairs = tmp_path / "found", builtin_pairs("train").sample(30)
+    for name, side in (("harmful", pairs.positive), ("harmless", pairs.negative)):
+        (tmp_path / f"{name}.txt").write_text("\n".join(prompt.text for prompt in side))
+    sets = ("--harmful", tmp_path / "harmful.txt", "--harmless", tmp_path / "harmless.txt")
+    grid = (
+        *sets,
+        "--n-train",
+        8,
+        "--n-val",
+        4,
+        "--layers",
+        "1",
+        "--no-filter",
+        "--refusal-token",
+        "I",
+        "--dtype",
+        "float32",
+    )
     assert run("find", model, *grid, "--out", found)[0] == 0
     options = ("--direction", found, "--add", 1, "--max-new-tokens", 2, "--dtype", "float32", "--json")
-    sets = ("--harmful", "harmful:train", "--harmless", "harmless:train", "--n", 110)
     _, out, err = run("evaluate", model, *options, *sets)
     scores = {score["name"]: score for score in json.loads(out)["scores"]}
     assert "24 prompts are left out: the direction was found with them" in " ".join(err.split())
-    assert scores["treated/harmful/refusal"]["n"] == 110 - 12
-    _, out, _ = run(
-        "evaluate", model, "--direction", found / "direction.safetensors", *options[2:], *sets[:4], "--n", 5
-    )
+    assert scores["treated/harmful/refusal"]["n"] == 30 - 12
+    _, out, _ = run("evaluate", model, "--direction", found / "direction.safetensors", *options[2:], *sets, "--n", 5)
     assert json.loads(out)["scores"][0]["n"] == 5
     recipe = Ablate(Direction.load(found)).at("all").save(tmp_path / "recipe.json")
     _, out, err = run("evaluate", model, "--recipe", recipe, *options[4:], *sets)
     assert "24 prompts are left out" in err
-    assert json.loads(out)["scores"][0]["n"] == 110 - 12
+    assert json.loads(out)["scores"][0]["n"] == 30 - 12
     assert json.loads(out)["control_match"]["random control"] == [pytest.approx(1.0, abs=0.05)]
 
 

@@ -14,6 +14,7 @@ from workbench.models import Site, Subject, writers
 from workbench.weights import compile_recipe, edited
 from workbench.weights.certificates.rounding import rounded_anew
 
+TOKENS = 6  # of a reply: two more than the schedules of the cases last
 STEPS = 20  # of strength, from 0 to 1
 PLACES = ["embed", "attn_out", "mlp_out"]  # those of the writers
 Make = Callable[..., Recipe]  # make(seed=...)
@@ -46,17 +47,19 @@ def changes(subject: Subject, edit: str) -> None:
 def cache(subject: Subject, make: Make) -> None:
     """2. Generation with a KV cache equals generation without."""
     recipe = make()
-    quick = generate(subject, PROMPTS, recipe, max_new_tokens=8)
-    slow = generate(subject, PROMPTS, recipe, max_new_tokens=8, cache=False)
+    quick = generate(subject, PROMPTS, recipe, max_new_tokens=TOKENS)
+    slow = generate(subject, PROMPTS, recipe, max_new_tokens=TOKENS, cache=False)
     assert tokens_of(quick) == tokens_of(slow)
 
 
 def batch(subject: Subject, make: Make) -> None:
     """3. Alone, in a padded batch, and beside other recipes: the same tokens."""
     recipe = make()
-    together = tokens_of(generate(subject, PROMPTS, recipe, max_new_tokens=8))
-    alone = [tokens_of(generate(subject, PROMPTS[i : i + 1], recipe, max_new_tokens=8))[0] for i in range(len(PROMPTS))]
-    mixed = tokens_of(generate(subject, PROMPTS, [recipe, make(seed=7), Recipe()], max_new_tokens=8))
+    together = tokens_of(generate(subject, PROMPTS, recipe, max_new_tokens=TOKENS))
+    alone = [
+        tokens_of(generate(subject, PROMPTS[i : i + 1], recipe, max_new_tokens=TOKENS))[0] for i in range(len(PROMPTS))
+    ]
+    mixed = tokens_of(generate(subject, PROMPTS, [recipe, make(seed=7), Recipe()], max_new_tokens=TOKENS))
     assert together == alone
     assert mixed[0] == alone[0]
 
@@ -64,13 +67,13 @@ def batch(subject: Subject, make: Make) -> None:
 def streams(subject: Subject, make: Make) -> None:
     """4. Streaming says what generating says, whatever else the batch holds; cancelling leaves nothing behind."""
     recipes = [make(), make(seed=7), Recipe()]
-    whole = generate(subject, PROMPTS, recipes, max_new_tokens=8)
-    with stream(subject, PROMPTS, recipes, max_new_tokens=8) as tokens:
+    whole = generate(subject, PROMPTS, recipes, max_new_tokens=TOKENS)
+    with stream(subject, PROMPTS, recipes, max_new_tokens=TOKENS) as tokens:
         said = list(tokens)
     assert tokens_of(tokens.replies()) == tokens_of(whole)
     for row, reply in enumerate(whole):
         assert "".join(token.text for token in said if token.row == row) == reply.text
-    with stream(subject, PROMPTS, recipes, max_new_tokens=8) as tokens:
+    with stream(subject, PROMPTS, recipes, max_new_tokens=TOKENS) as tokens:
         next(tokens)
         assert subject.bridge.list_hooks() == {}, "a hook rests on the model between two tokens"
     assert list(tokens) == []

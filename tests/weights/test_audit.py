@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 
 from tests.conftest import ARCHITECTURES, random_direction
+from tests.tiny import CONFIGS, save_model
 from tests.weights.checkpoints import (
     FILE,
     Tensors,
@@ -179,8 +180,10 @@ def test_two_directions_are_several_and_their_span_is_found(tiny_folders: dict[s
     assert audit.doses["all"].value == pytest.approx(0.5, abs=0.01)
 
 
-def test_a_direction_for_each_layer_is_several(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
-    base = tiny_folders["gemma3"]
+def test_a_direction_for_each_layer_is_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, options = CONFIGS["llama"]
+    monkeypatch.setitem(CONFIGS, "deep", (kind, options | {"num_hidden_layers": 7}))
+    base = save_model("deep", tmp_path / "deep")
     units = [unit_of(seed=layer) for layer in range(7)]
     audit = audit_weights(edited(base, tmp_path / "s", lambda w: ablated(units[w.layer], 1.0)), str(base))
     assert audit.verdict == SEVERAL

@@ -54,6 +54,9 @@ def open_both(suspect: str, base: str) -> Opened:
     known = writers[0].names[0]
     names = (ours.name, theirs.name) if ours.name != theirs.name else (base, suspect)
     one, other = (_stored(source, name, known) for source, name in zip((ours, theirs), names, strict=True))
+    kinds = [kind for source in (theirs, ours) if (kind := _kind(source))]
+    if len(set(kinds)) == 2:
+        raise _no_version(other, one, f"it is of the architecture {kinds[0]} and not {kinds[1]}")
     _require_same(one, other, writers)
     parts = tuple(_parts(one, other, writers))
     untied = any(part.pair is not None and part.pair.suspect_name for part in parts)
@@ -67,6 +70,15 @@ def _stored(source: Source, name: str, known: str) -> Stored:
     if isinstance(config, dict) and "quantization_config" in config:
         raise ModelError(f"{name} holds quantised weights; audit the weights that they were made from.")
     return Stored.of(Path(source.folder), name, known)
+
+
+def _kind(source: Source) -> str:
+    """The architecture that a checkpoint says it is of; empty where that is none that is known."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    config = read_json(source.folder / "config.json")
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    return kind if isinstance(kind, str) and kind in CONFIG_MAPPING_NAMES else ""
 
 
 def _precision(stored: Stored) -> str:
@@ -91,9 +103,13 @@ def _require_same(one: Stored, other: Stored, writers: tuple[Writer, ...]) -> No
                     "made from."
                 )
         if why := _differs(name, ours, theirs, embedding, depths):
-            raise ModelError(
-                f"{other.name} is no version of {one.name} ({why}); give the model that it was made from as the base."
-            )
+            raise _no_version(other, one, why)
+
+
+def _no_version(suspect: Stored, base: Stored, why: str) -> ModelError:
+    return ModelError(
+        f"{suspect.name} is no version of {base.name} ({why}); give the model that it was made from as the base."
+    )
 
 
 def _differs(name: str, ours: Entry | None, theirs: Entry | None, embedding: tuple[int, ...], depths: set[str]) -> str:

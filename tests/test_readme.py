@@ -40,10 +40,10 @@ def faults(command: str) -> list[str]:
     at: Any = get_command(app)
     while words and words[0] in getattr(at, "commands", {}):
         at = at.commands[words.pop(0)]
-    if hasattr(at, "commands"):
-        known = not words or words[0] in {"NAME", "..."} or "|" in words
-        return [] if known else [f"{command}: there is no command {words[0]}"]
     options = {name for each in at.params for name in (*each.opts, *each.secondary_opts)} | {"--help"}
+    if hasattr(at, "commands"):
+        known = not words or words[0] in {"NAME", "..."} | options or "|" in words
+        return [] if known else [f"{command}: there is no command {words[0]}"]
     given = [word.split("=")[0] for word in words if re.match(r"--[a-z]", word)]
     return [f"{command}: there is no option {option}" for option in given if option not in options]
 

@@ -33,6 +33,7 @@ def test_no_op_changes_no_bit(tiny: Subject, edit: str) -> None:
     suite.no_op(tiny, edit)
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("edit", EDITS)
 def test_no_op_changes_no_bit_in_bfloat16(bfloat16: Subject, edit: str) -> None:
     suite.no_op(bfloat16, edit)
@@ -73,6 +74,7 @@ def test_streaming_equals_generating(tiny: Subject, edit: str, scope: str) -> No
     suite.streams(tiny, partial(a_recipe, edit, tiny, scope))
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("scope", ["all", "generated"])
 @pytest.mark.parametrize("edit", EDITS)
 def test_streaming_equals_generating_in_bfloat16(bfloat16: Subject, edit: str, scope: str) -> None:
@@ -97,11 +99,13 @@ def test_a_condition_on_one_row_changes_no_bit_of_another(tiny: Subject, edit: s
     suite.rows(tiny, partial(conditional, edit, name, tiny), changed=False)
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("edit", EDITS)
 def test_nothing_is_left_behind(tiny: Subject, edit: str) -> None:
     suite.clean(tiny, edit)
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edit_that_never_fired_is_an_error(tiny: Subject, edit: str) -> None:
     suite.fired(tiny, edit)
@@ -117,6 +121,7 @@ def test_the_write_side_is_clear(tiny: Subject, edit: str) -> None:
     suite.write_side(tiny, edit)
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("edit", EDITS)
 def test_the_same_seed_says_the_same(tiny: Subject, edit: str) -> None:
     suite.repeats(tiny, edit)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from tests.hardware import needs_bfloat16
 from workbench.cli.main import app
 from workbench.prompts import builtin_pairs
 
@@ -92,6 +93,7 @@ def test_readmes_commands_run_as_written(tmp_path: Path) -> None:
         assert done.stdout
 
 
+@needs_bfloat16
 @pytest.mark.real
 def test_readmes_python_runs_as_written(tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")

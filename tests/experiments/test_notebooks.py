@@ -8,6 +8,8 @@ from pathlib import Path
 import jupytext
 import pytest
 
+from tests.hardware import needs_bfloat16
+
 FOLDER = Path(__file__).parents[2] / "experiments" / "notebooks"
 # What the printed text of each must hold, and how often at least.
 SAYS = {
@@ -19,12 +21,16 @@ SAYS = {
     "read_a_model": {"ProbeSweep(": 1, "LensCurves(": 1, "left alone": 1},
     "toggle_mid_reply": {"ablated from here on": 1, "were computed under": 2},
 }
+EMBEDDED = ("choose_a_dose", "explain_a_refusal", "find_a_direction", "read_a_model", "toggle_mid_reply")
+CASES = [pytest.param(name, marks=needs_bfloat16 if name in EMBEDDED else ()) for name in SAYS]
 MINUTES = 5  # on two cores that do nothing else
 
 
 @pytest.mark.real
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("name", SAYS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=needs_bfloat16 if name in EMBEDDED else ()) for name in SAYS]
+)
 def test_a_notebook_runs(name: str, tmp_path: Path) -> None:
     from nbclient import NotebookClient
 

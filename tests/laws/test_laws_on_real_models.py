@@ -7,6 +7,7 @@ from statistics import fmean
 import pytest
 
 from tests.conftest import REAL
+from tests.hardware import needs_bfloat16
 from tests.laws import suite
 from tests.laws.cases import a_recipe
 from workbench.activations import capture
@@ -81,6 +82,7 @@ def test_the_write_side_is_clear(real: Subject, edit: str) -> None:
     suite.write_side(real, edit)
 
 
+@needs_bfloat16
 def test_a_random_control_has_about_no_effect_where_the_real_direction_has(
     real_subjects: dict[str, Subject],
 ) -> None:

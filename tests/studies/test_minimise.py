@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.hardware import needs_bfloat16
 from workbench.errors import PromptError, RecipeError, RunError, SearchError, UsageError
 from workbench.interventions import Recipe
 from workbench.models import Subject, open_model
@@ -247,6 +248,7 @@ def test_prompts_that_chose_it_are_seen_by_its_directions(refuses: Subject) -> N
     assert found.recipe.seen == {prompt.digest for side in sides for prompt in side}
 
 
+@needs_bfloat16
 @pytest.mark.real
 def test_the_embedded_model_is_edited_at_little_damage() -> None:
     """In a dozen steps: refusal is gone from validation prompts, at a fraction of what plain ablation costs."""

@@ -84,21 +84,8 @@ def test_evaluate_leaves_out_what_the_search_saw(run: Run, model: Path, tmp_path
     for name, side in (("harmful", pairs.positive), ("harmless", pairs.negative)):
         (tmp_path / f"{name}.txt").write_text("\n".join(prompt.text for prompt in side))
     sets = ("--harmful", tmp_path / "harmful.txt", "--harmless", tmp_path / "harmless.txt")
-    grid = (
-        *sets,
-        "--n-train",
-        8,
-        "--n-val",
-        4,
-        "--layers",
-        "1",
-        "--no-filter",
-        "--refusal-token",
-        "I",
-        "--dtype",
-        "float32",
-    )
-    assert run("find", model, *grid, "--out", found)[0] == 0
+    grid = ("--n-train", 8, "--n-val", 4, "--layers", "1", "--no-filter", "--refusal-token", "I", "--dtype", "float32")
+    assert run("find", model, *sets, *grid, "--out", found)[0] == 0
     options = ("--direction", found, "--add", 1, "--max-new-tokens", 2, "--dtype", "float32", "--json")
     _, out, err = run("evaluate", model, *options, *sets)
     scores = {score["name"]: score for score in json.loads(out)["scores"]}
@@ -312,11 +299,8 @@ def test_a_port_in_use_is_said_before_anybody_is_sent_there(run: Run) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        assert run("app", "--port", port) == (
-            2,
-            "",
-            f"workbench: Port {port} is in use already; choose another with --port.\n",
-        )
+        said = f"workbench: Port {port} is in use already; choose another with --port.\n"
+        assert run("app", "--port", port) == (2, "", said)
     assert "--address" in run("app", "--address", "192.0.2.1")[2]
 
 

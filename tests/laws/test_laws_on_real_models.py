@@ -24,12 +24,10 @@ SAMPLE = ("ablate", "add", "add-heads", "placebo", "rotate")  # the tiny models 
 
 def on_both(names: str, cases: Sequence[str | tuple[str, str]]) -> pytest.MarkDecorator:
     """Each case on the small model, the first on the embedded one as well, which takes five times as long a case."""
-    every = [(name, *((case,) if isinstance(case, str) else case)) for name in (SMALL, EMBEDDED) for case in cases]
-    thinned = [
-        pytest.param(*case, marks=pytest.mark.product if case[0] == EMBEDDED and number > len(cases) else ())
-        for number, case in enumerate(every)
-    ]
-    return pytest.mark.parametrize(f"real, {names}", thinned, indirect=["real"])
+    listed = [(case,) if isinstance(case, str) else case for case in cases]
+    rest = [pytest.param(EMBEDDED, *case, marks=pytest.mark.product) for case in listed[1:]]
+    every = [*(pytest.param(SMALL, *case) for case in listed), pytest.param(EMBEDDED, *listed[0]), *rest]
+    return pytest.mark.parametrize(f"real, {names}", every, indirect=["real"])
 
 
 @pytest.fixture

@@ -33,7 +33,6 @@ def test_no_op_changes_no_bit(tiny: Subject, edit: str) -> None:
     suite.no_op(tiny, edit)
 
 
-@pytest.mark.each
 @pytest.mark.parametrize("edit", EDITS)
 def test_no_op_changes_no_bit_in_bfloat16(bfloat16: Subject, edit: str) -> None:
     suite.no_op(bfloat16, edit)
@@ -74,7 +73,6 @@ def test_streaming_equals_generating(tiny: Subject, edit: str, scope: str) -> No
     suite.streams(tiny, partial(a_recipe, edit, tiny, scope))
 
 
-@pytest.mark.each
 @pytest.mark.parametrize("scope", ["all", "generated"])
 @pytest.mark.parametrize("edit", EDITS)
 def test_streaming_equals_generating_in_bfloat16(bfloat16: Subject, edit: str, scope: str) -> None:

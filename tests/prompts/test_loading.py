@@ -8,7 +8,7 @@ import datasets
 import pytest
 
 from workbench.errors import PromptError
-from workbench.prompts import Prompt, Prompts, load_prompts
+from workbench.prompts import Prompt, Prompts, builtin_pairs, load_prompts
 from workbench.prompts.public import PUBLIC
 
 
@@ -131,3 +131,11 @@ def test_a_sample_is_even_over_categories_and_keeps_the_order() -> None:
     assert places == sorted(places)
     assert drawn.digest == prompts.sample(9, seed=1).digest != prompts.sample(9, seed=2).digest
     assert prompts.sample(99) is prompts
+
+
+def test_a_sample_of_pairs_is_one_of_each_side() -> None:
+    pairs = builtin_pairs("train")
+    drawn = pairs.sample(9, seed=1)
+    assert drawn.positive.digest == pairs.positive.sample(9, seed=1).digest
+    assert drawn.negative.digest == pairs.negative.sample(9, seed=1).digest
+    assert drawn.digest != pairs.sample(9, seed=2).digest

@@ -92,10 +92,15 @@ class Visitor:
         expect(self.page.get_by_role("heading", name=heading, level=1)).to_be_visible(timeout=SOON)
         return self.page
 
-    def settle(self) -> None:
-        """Wait until the script has run."""
+    def settle(self, quiet: int = 600) -> None:
+        """Wait until the script has run and, for so many milliseconds, has not run again."""
         app = self.page.get_by_test_id("stApp")
-        expect(app).to_have_attribute("data-test-script-state", "notRunning", timeout=SOON)
+        since = time.monotonic()
+        while time.monotonic() - since < quiet / 1000:
+            if app.get_attribute("data-test-script-state") != "notRunning":
+                expect(app).to_have_attribute("data-test-script-state", "notRunning", timeout=SOON)
+                since = time.monotonic()
+            self.page.wait_for_timeout(50)
 
     def say(self, text: str) -> None:
         """Send a message."""

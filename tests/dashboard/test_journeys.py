@@ -166,6 +166,7 @@ def test_every_page_opens_in_both_themes_and_can_be_used_by_everybody(
     page = one.page
     page.goto(f"{one.base}/{'' if view == 'start' else view}")
     expect(page.get_by_role("heading", level=1).first).to_be_visible(timeout=SOON)
+    ready(page)  # some parts are drawn only then
     one.settle()
     assert page.get_by_test_id("stException").count() == 0
     ground = page.get_by_test_id("stApp").evaluate("e => getComputedStyle(e).backgroundColor")

@@ -13,6 +13,7 @@ from workbench.dashboard.parts.engine import engine, status
 from workbench.dashboard.shelf import DATA
 
 ICON = DATA / "icon.svg"  # one of Streamlit's own would be fetched from another machine
+LOOK = DATA / "look.css"  # what the theme has no setting for
 PAGES = {
     "": {"start": ("Start", "explore"), "chat": ("Chat lab", "forum")},
     "Directions": {
@@ -33,6 +34,7 @@ PAGES = {
 def open_site() -> None:
     """Draw the page that the browser asks for."""
     st.set_page_config(page_title="Alignment Workbench", page_icon=str(ICON), layout="wide")
+    st.html(LOOK)
     page = st.navigation({group: [_page(name, *of) for name, of in pages.items()] for group, pages in PAGES.items()})
     with st.sidebar:
         status()

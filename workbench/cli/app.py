@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from workbench.cli import options as o
 from workbench.errors import UsageError
 
 _RISK = (
@@ -20,7 +21,7 @@ _RISK = (
 
 
 def command(
-    model: Annotated[str | None, typer.Argument(help="Default: the embedded model.")] = None,
+    model: o.EmbeddedModel = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where the browser finds it.")] = 8501,
     address: Annotated[str, typer.Option(help=_RISK)] = "127.0.0.1",
 ) -> None:

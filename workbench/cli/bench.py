@@ -13,7 +13,7 @@ MORE = ("search-whole", "search-french", "concepts", "monitor")
 
 def command(
     name: Annotated[str, typer.Argument(help=f"{', '.join(MAIN)}, all of these; or {', '.join(MORE)}.")],
-    model: Annotated[str | None, typer.Argument(help="Default: the embedded model.")] = None,
+    model: o.EmbeddedModel = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each way is run.")] = 3,
     dtype: o.Dtype = None,
     device: o.Device = None,

@@ -1,4 +1,4 @@
-"""workbench concepts train | explain | steer | data | discovered | search; labelling is a file of its own"""
+"""workbench concepts train | explain | data | discovered | search; steering and labelling are files of their own"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,24 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workbench.cli import labelling
+from workbench.cli import concept_steering, labelling
 from workbench.cli import options as o
 from workbench.cli.display import interval, show, table, watching
 from workbench.cli.generate import read_asked
 
 if TYPE_CHECKING:
-    from workbench.concepts import Bottleneck, ConceptSet
-    from workbench.interventions import Recipe
+    from workbench.concepts import ConceptSet
 
 app = typer.Typer(
     name="concepts", help="A concept bottleneck: read, attribute and steer by concept.", no_args_is_help=True
 )
+app.command("steer")(concept_steering.command)
 app.command("label")(labelling.command)
 
 Set = Annotated[Path | None, typer.Option("--concepts", help="A folder of .toml concepts, or a labelled .jsonl file.")]
-Trained = Annotated[Path, typer.Option("--bottleneck", help="A `concepts train` run, or its file.")]
-Asked = Annotated[list[str] | None, typer.Option("--prompt", help="A prompt; may be repeated.")]
-Many = Annotated[str | None, typer.Option("--prompts", help="A set or a file of prompts.")]
 
 
 @app.command("train")
@@ -56,9 +53,9 @@ def train(
 @app.command("explain")
 def explain(
     model: o.Model,
-    bottleneck: Trained,
-    prompt: Asked = None,
-    prompts: Many = None,
+    bottleneck: o.Trained,
+    prompt: o.Asked = None,
+    prompts: o.Many = None,
     max_new_tokens: o.Tokens = 32,
     dtype: o.Dtype = None,
     device: o.Device = None,
@@ -70,57 +67,21 @@ def explain(
         from workbench.concepts import explain as explained
 
         asked = read_asked(prompt, prompts, None, "")
-        found = explained(o.open_subject(model, dtype, device), _made(bottleneck), asked, max_new_tokens=max_new_tokens)
+        found = explained(
+            o.open_subject(model, dtype, device), o.bottleneck_of(bottleneck), asked, max_new_tokens=max_new_tokens
+        )
         files = [file for number, each in enumerate(found) for file in _figures(each, number, out)]
     results = {"explanations": [each.to_json() for each in found], "figures": files}
     show(results, json, *explain_tables(results))
 
 
-@app.command("steer")
-def steer(
-    model: o.Model,
-    bottleneck: Trained,
-    prompt: Asked = None,
-    prompts: Many = None,
-    amplify: Annotated[list[str] | None, typer.Option(help="NAME=UNITS, in natural units; may be repeated.")] = None,
-    suppress: Annotated[list[str] | None, typer.Option(help="NAME or NAME=SHARE.")] = None,
-    scale: Annotated[list[str] | None, typer.Option(help="NAME=FACTOR.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="NAME=UNITS: 0 absent, 1 as in texts that show it.")
-    ] = None,
-    max_new_tokens: o.Tokens = 64,
-    dtype: o.Dtype = None,
-    device: o.Device = None,
-    out: Annotated[Path | None, typer.Option("--out", help="A recipe file to write.")] = None,
-    json: o.Json = False,
-) -> None:
-    """Turn concepts up or down, and show the replies beside those without."""
-    with watching():
-        from workbench.generation import generate
-        from workbench.interventions import Recipe
-
-        made, asked = _made(bottleneck), read_asked(prompt, prompts, None, "")
-        recipe = _recipe(made, amplify, suppress, scale, set_)
-        subject = o.open_subject(model, dtype, device)
-        said = [generate(subject, asked, each, max_new_tokens=max_new_tokens) for each in (Recipe(), recipe)]
-        if out is not None:
-            recipe.save(out)
-    rows = [
-        {"prompt": one.text, "plain": before.text, "steered": after.text}
-        for one, before, after in zip(asked, *said, strict=True)
-    ]
-    written = recipe.written(lambda asset: str(getattr(asset, "name", asset.digest[:8])))
-    results = {"recipe": written, "replies": rows}
-    show(results, json, *[table(written, ("prompt", "plain", "steered"), [list(row.values()) for row in rows])])
-
-
 @app.command("data")
 def data(
     model: o.Model,
-    bottleneck: Trained,
+    bottleneck: o.Trained,
     concept: Annotated[str, typer.Option(help="A known concept.")],
-    prompt: Asked = None,
-    prompts: Many = None,
+    prompt: o.Asked = None,
+    prompts: o.Many = None,
     concepts: Set = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Training texts to show.")] = 10,
     max_new_tokens: o.Tokens = 32,
@@ -132,7 +93,7 @@ def data(
     with watching():
         from workbench.concepts import informed_replies
 
-        made, asked = _made(bottleneck), read_asked(prompt, prompts, None, "")
+        made, asked = o.bottleneck_of(bottleneck), read_asked(prompt, prompts, None, "")
         subject = o.open_subject(model, dtype, device)
         found, texts = informed_replies(subject, made, _set(concepts), asked, concept, max_new_tokens)
         results = found.to_json(texts, n)
@@ -144,7 +105,7 @@ def data(
 @app.command("discovered")
 def discovered(
     model: o.Model,
-    bottleneck: Trained,
+    bottleneck: o.Trained,
     concepts: Set = None,
     words: Annotated[
         str | None, typer.Option(help="Show those that fit these words, known concepts among them.")
@@ -158,7 +119,7 @@ def discovered(
     with watching():
         from workbench.concepts import discovered_in, search_concepts
 
-        made, chosen = _made(bottleneck), _set(concepts)
+        made, chosen = o.bottleneck_of(bottleneck), _set(concepts)
         found = discovered_in(o.open_subject(model, dtype, device), made, chosen)
         fits = search_concepts(words, chosen, found, n) if words else []
     rows = [vars(each) | {"name": each.name} for each in found]
@@ -183,44 +144,6 @@ def _set(path: Path | None) -> "ConceptSet":
     from workbench.concepts import builtin_concepts, load_concepts
 
     return builtin_concepts() if path is None else load_concepts(path)
-
-
-def _made(path: Path) -> "Bottleneck":
-    from workbench.concepts import Bottleneck
-
-    return Bottleneck.load(path)
-
-
-def _recipe(
-    made: "Bottleneck", amplify: list[str] | None, suppress: list[str] | None, scale: list[str] | None,
-    set_: list[str] | None,
-) -> "Recipe":  # fmt: skip
-    from workbench.concepts.edits import AmplifyConcept, ScaleConcept, SetConcept, SuppressConcept
-    from workbench.errors import UsageError
-    from workbench.interventions import Recipe
-
-    edits = [
-        *(AmplifyConcept(made.concept(name), value) for name, value in _pairs(amplify, 1.0)),
-        *(SuppressConcept(made.concept(name), value) for name, value in _pairs(suppress, 1.0)),
-        *(ScaleConcept(made.concept(name), value) for name, value in _pairs(scale, 0.0)),
-        *(SetConcept(made.concept(name), value) for name, value in _pairs(set_, 1.0)),
-    ]
-    if not edits:
-        raise UsageError("No concept is to be changed; give --amplify, --suppress, --scale or --set.")
-    return sum((edit.at(made.site) for edit in edits), Recipe())
-
-
-def _pairs(given: list[str] | None, usual: float) -> list[tuple[str, float]]:
-    from workbench.errors import UsageError
-
-    found = []
-    for text in given or []:
-        name, _, number = text.partition("=")
-        try:
-            found.append((name, float(number) if number else usual))
-        except ValueError:
-            raise UsageError(f"{text!r} is not NAME=NUMBER.") from None
-    return found
 
 
 def _figures(found: Any, number: int, out: Path | None) -> list[str]:

@@ -27,7 +27,7 @@ _SLOW = (
 
 
 def command(
-    model: Annotated[str | None, typer.Argument(help="Default: the embedded model.")] = None,
+    model: o.EmbeddedModel = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run again, also where it was run before.")] = False,
     out: o.Out = None,
     json: o.Json = False,

@@ -27,7 +27,7 @@ def command(
     works: Annotated[float, typer.Option(help="Share of prompts at which a dose works.")] = 0.8,
     kl_limit: Annotated[float, typer.Option(help="Mean KL at later tokens above which a dose does harm, nats.")] = 0.2,
     broken_limit: Annotated[float, typer.Option(help="Share of broken replies above which a dose does harm.")] = 0.1,
-    no_controls: Annotated[bool, typer.Option("--no-controls", help="Leave the random controls out.")] = False,
+    no_controls: o.NoControls = False,
     harmful: Annotated[str, typer.Option(help="Harmful validation prompts: a set or a file.")] = "harmful:val",
     harmless: Annotated[str, typer.Option(help="Harmless validation prompts: a set or a file.")] = "harmless:val",
     n: Annotated[int, typer.Option("--n", min=1, help="Prompts of each, evenly over categories.")] = 24,

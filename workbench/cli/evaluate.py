@@ -34,9 +34,7 @@ def command(
     suite: Suite = "quick",
     harmful: Annotated[str, typer.Option(help="Harmful test prompts: a set or a file.")] = "harmful:test",
     harmless: Annotated[str, typer.Option(help="Harmless test prompts: a set or a file.")] = "harmless:test",
-    looks_harmful: Annotated[
-        str, typer.Option(help="Fine prompts that look harmful (full suite).")
-    ] = "looks-harmful:test",
+    looks_harmful: o.LooksHarmful = "looks-harmful:test",
     n: Annotated[int | None, typer.Option("--n", min=1, help="Prompts of each, evenly over categories.")] = None,
     half_width: HalfWidth = 10.0,
     metric: o.Metrics = None,

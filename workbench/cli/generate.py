@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 def command(
     model: o.Model,
-    prompt: Annotated[list[str] | None, typer.Option(help="What to say; may be repeated.")] = None,
-    prompts: Annotated[str | None, typer.Option(help="A prompt set or file.")] = None,
+    prompt: o.Asked = None,
+    prompts: o.Many = None,
     system: Annotated[str | None, typer.Option(help="A system prompt, instead of the template's own.")] = None,
-    prefill: Annotated[str, typer.Option(help="The start of the reply, to go on from.")] = "",
+    prefill: o.Prefill = "",
     recipe: r.Texts = None,
     direction: r.Directions = None,
     ablate: r.Ablated = False,

@@ -18,10 +18,10 @@ _COLUMNS = ("norm of the difference", "cosine with the layer before", "silhouett
 
 def command(
     model: o.Model,
-    harmful: Annotated[str, typer.Option(help="Prompts that show the behaviour: a set or a file.")] = "harmful:train",
-    harmless: Annotated[str, typer.Option(help="Prompts that do not: a set or a file.")] = "harmless:train",
+    harmful: o.Positive = "harmful:train",
+    harmless: o.Negative = "harmless:train",
     n: Annotated[int, typer.Option(min=8, help="Prompts of each side.")] = 128,
-    position: Annotated[int, typer.Option(max=-1, help="Which token, from the end of the prompt.")] = -1,
+    position: o.Position = -1,
     plane: Annotated[str, typer.Option(help="How to lay a layer into a plane: pca, umap or pacmap.")] = "pca",
     direction: Annotated[Path | None, typer.Option(help="A find run or a direction, to name its tokens.")] = None,
     batch_size: o.BatchSize = 32,

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 def command(
     model: o.Model,
     probe: Annotated[Path, typer.Option(help="What is read: a probe's folder or file, a direction, a concept.")],
-    prompt: Annotated[list[str] | None, typer.Option(help="What to say; may be repeated.")] = None,
-    prompts: Annotated[str | None, typer.Option(help="A prompt set or file.")] = None,
+    prompt: o.Asked = None,
+    prompts: o.Many = None,
     beside: Annotated[str | None, typer.Option(help="Harmless prompts, for the rate of false alarms.")] = None,
-    prefill: Annotated[str, typer.Option(help="The start of the reply, to go on from.")] = "",
+    prefill: o.Prefill = "",
     recipe: r.Text = None,
     direction: r.Directions = None,
     ablate: r.Ablated = False,

@@ -7,10 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from workbench.concepts import Bottleneck
     from workbench.models import Subject
     from workbench.prompts import ContrastPairs, Prompts
 
 Model = Annotated[str, typer.Argument(help="A catalog name, a hub id, a folder of safetensors, or a .gguf file.")]
+EmbeddedModel = Annotated[str | None, typer.Argument(help="Default: the embedded model.")]
+Positive = Annotated[str, typer.Option(help="Prompts that show the behaviour: a set or a file.")]
+Negative = Annotated[str, typer.Option(help="Prompts that do not: a set or a file.")]
+LooksHarmful = Annotated[str, typer.Option(help="Fine prompts that look harmful (full suite).")]
+NTrain = Annotated[int, typer.Option(min=4, help="Train prompts of each side.")]
+NVal = Annotated[int, typer.Option(min=4, help="Validation prompts of each side.")]
+NoFilter = Annotated[bool, typer.Option("--no-filter", help="Keep prompts whatever the model says.")]
+NoControls = Annotated[bool, typer.Option("--no-controls", help="Leave the random controls out.")]
+Asked = Annotated[list[str] | None, typer.Option("--prompt", help="What to say; may be repeated.")]
+Many = Annotated[str | None, typer.Option("--prompts", help="A set or a file of prompts.")]
+Trained = Annotated[Path, typer.Option("--bottleneck", help="A `concepts train` run, or its file.")]
+Prefill = Annotated[str, typer.Option(help="The start of the reply, to go on from.")]
+Position = Annotated[int, typer.Option(max=-1, help="Which token, from the end of the prompt.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Out = Annotated[Path | None, typer.Option(help="Run folder to write; the same run is continued there.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; default: what is quick here.")]
@@ -61,6 +75,13 @@ def read_set(name: str, label: str) -> "Prompts":
     from workbench.prompts import load_prompts
 
     return load_prompts(name, "harmless" if label == "looks-harmful" else label)
+
+
+def bottleneck_of(path: Path) -> "Bottleneck":
+    """The bottleneck of a run, or of a file."""
+    from workbench.concepts import Bottleneck
+
+    return Bottleneck.load(path)
 
 
 def truthfulqa_from(path: Path | None) -> None:

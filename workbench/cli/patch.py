@@ -59,8 +59,8 @@ Folder = Annotated[Path | None, typer.Option("--out", help="A folder for the tab
 def command(
     model: o.Model,
     what: Annotated[What, typer.Option(help="What to ask of the model.")] = What.ATTRIBUTION,
-    harmful: Annotated[str, typer.Option(help="Prompts that show the behaviour: a set or a file.")] = "harmful:train",
-    harmless: Annotated[str, typer.Option(help="Prompts that do not: a set or a file.")] = "harmless:train",
+    harmful: o.Positive = "harmful:train",
+    harmless: o.Negative = "harmless:train",
     n: Annotated[int, typer.Option(min=2, help="Pairs of prompts; of attribution, prompts of each side.")] = 8,
     into: Annotated[str | None, typer.Option(help="Whose runs are patched: harmful (default) or harmless.")] = None,
     refusal_token: Annotated[list[str] | None, typer.Option(help="How refusals begin; may be given again.")] = None,

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 app = typer.Typer(name="probe", help="Linear probes: what a model's activations tell.", no_args_is_help=True)
 app.command("monitor")(monitor.command)
 
-Harmful = Annotated[str, typer.Option(help="Prompts that show the behaviour: a set or a file.")]
-Harmless = Annotated[str, typer.Option(help="Prompts that do not: a set or a file.")]
+Harmful = o.Positive
+Harmless = o.Negative
 Count = Annotated[int, typer.Option(min=2, help="Prompts of each side, drawn evenly over the categories.")]
 Folds = Annotated[int, typer.Option(min=2, help="Folds; no topic is in two.")]
 Folder = Annotated[Path | None, typer.Option("--out", help="A folder for what was found.")]
@@ -33,7 +33,7 @@ def train(
     harmless: Harmless = "harmless:train",
     n: Count = 256,
     site: Annotated[str | None, typer.Option(help="Where, e.g. 12.resid_post; default: the middle block.")] = None,
-    position: Annotated[int, typer.Option(max=-1, help="Which token, from the end of the prompt.")] = -1,
+    position: o.Position = -1,
     method: Annotated[str, typer.Option(help="A registered method, such as logistic, mass-mean or lda.")] = "logistic",
     folds: Folds = 5,
     false_alarms: Annotated[float, typer.Option(min=0, max=0.99, help="Rate that the threshold is set for.")] = 0.01,

@@ -25,12 +25,10 @@ def command(
     metric: o.Metrics = None,
     harmful: Annotated[str, typer.Option(help="Harmful prompts: a set or a file.")] = "harmful:val",
     harmless: Annotated[str, typer.Option(help="Harmless prompts: a set or a file.")] = "harmless:val",
-    looks_harmful: Annotated[
-        str, typer.Option(help="Fine prompts that look harmful (full suite).")
-    ] = "looks-harmful:val",
+    looks_harmful: o.LooksHarmful = "looks-harmful:val",
     n: Annotated[int, typer.Option("--n", min=1, help="Prompts of each, evenly over categories.")] = 24,
     judge: Annotated[str, typer.Option(help="local or phrase.")] = "local",
-    no_controls: Annotated[bool, typer.Option("--no-controls", help="Leave the random controls out.")] = False,
+    no_controls: o.NoControls = False,
     engine: Annotated[str, typer.Option(help="here, joblib or ray.")] = "here",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes of joblib or of a local Ray.")] = None,
     address: Annotated[str | None, typer.Option(help="Of a Ray cluster, such as 10.0.0.5:6379.")] = None,

@@ -4,10 +4,9 @@
  "sites": ["12"], "tokens": "generated", "gate": {...}, "schedule": [[0, 1], [32, 0]]}]}
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
-from types import GenericAlias
-from typing import Any, get_args, get_origin, get_type_hints
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, field_validator
 
@@ -15,7 +14,8 @@ from workbench.directions import Asset, Direction
 from workbench.directions import assets as kinds
 from workbench.directions.readout import readouts
 from workbench.errors import RecipeError, UsageError, first_fault
-from workbench.interventions.edit import Edit, edits, finite
+from workbench.interventions.building import build
+from workbench.interventions.edit import Edit, edits
 from workbench.interventions.gate import Gate
 from workbench.interventions.placement import Placement
 from workbench.interventions.schedule import Schedule
@@ -99,40 +99,6 @@ def _fault(error: ValidationError | RecursionError) -> str:
         upto = place[: place.index("arguments") + 2]
         return f"{'.'.join(map(str, upto))} is no finite number, true, false, reference or edit"
     return first_fault(error)
-
-
-def build(kind: type[Edit], arguments: Mapping[str, Any]) -> Edit:
-    """An edit from its arguments; RecipeError where one is missing, unknown, or of the wrong kind."""
-    name, hints = edits.name_of(kind), get_type_hints(kind)
-    known = {item.name for item in fields(kind)}
-    for key, value in arguments.items():
-        if key not in known:
-            raise RecipeError(f"{name} has no {key!r}; it has: {', '.join(sorted(known))}.")
-        if not _is_a(value, hints[key]):
-            raise RecipeError(f"{name}: {key} is {_said(hints[key])}, not {_said(type(value))}.")
-    missing = [item.name for item in fields(kind) if item.default is MISSING and item.name not in arguments]
-    if missing:
-        raise RecipeError(f"{name} needs {', '.join(f'{each!r} ({_said(hints[each])})' for each in missing)}.")
-    plain = {key: finite(value, f"{name}: {key}") for key, value in arguments.items() if hints[key] in (int, float)}
-    return kind(**(dict(arguments) | {key: hints[key](value) for key, value in plain.items()}))
-
-
-def _is_a(value: Any, hint: Any) -> bool:
-    if get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(_is_a(each, get_args(hint)[0]) for each in value)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int | float) and not isinstance(value, bool) and finite(value, "it") == int(value)
-    return isinstance(value, hint)
-
-
-def _said(hint: Any) -> str:
-    if isinstance(hint, GenericAlias) or get_origin(hint) is tuple:
-        return f"one {_said(get_args(hint)[0])} or more"
-    words = {bool: "true or false", int: "a whole number", float: "a number"}
-    name = next((name for name, kind in kinds.items() if kind is hint), hint.__name__.lower())
-    return words.get(hint) or f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _placement_json(placement: Placement) -> dict[str, Any]:

@@ -12,13 +12,14 @@ character where reading stopped.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from workbench.directions import Asset, Direction, Readout
 from workbench.directions.readout import readouts
 from workbench.errors import RecipeError, UsageError
+from workbench.interventions.building import assembled
 from workbench.interventions.edit import Edit, edits, finite
 from workbench.interventions.gate import Gate
 from workbench.interventions.placement import Placement
@@ -90,7 +91,7 @@ class _Reader:
         self._need("sign", "(", "( after the edit's name")
         given = list(self._arguments(depth))
         self._need("sign", ")", ", or )")
-        made = self._made(start, lambda: _assembled(kind, given))
+        made = self._made(start, lambda: assembled(kind, given))
         if strength is None:
             return made
         if not hasattr(made, "strength"):
@@ -230,23 +231,3 @@ class _Reader:
 
 def _read_site(text: str) -> Site:
     return Site(int(text), "resid_pre") if text.isdecimal() and len(text) < 10 else Site.parse(text)
-
-
-def _assembled(kind: type[Edit], given: Iterable[tuple[str | None, Any]]) -> Edit:
-    """An edit from positional assets and edits, and named numbers, by the fields' types."""
-    from workbench.interventions.forms import build
-
-    positional = [value for key, value in given if key is None]
-    named = [(key, value) for key, value in given if key is not None]
-    if len(dict(named)) < len(named):
-        raise RecipeError("A name is given twice")
-    arguments: dict[str, Any] = dict(named)
-    places = [item.name for item in fields(kind) if item.name not in arguments]
-    first = next(iter(fields(kind)))
-    if positional and str(first.type).startswith("tuple"):
-        arguments[first.name], positional = tuple(positional), []
-    for value in positional:
-        if not places:
-            raise RecipeError(f"{edits.name_of(kind)} is given too much")
-        arguments[places.pop(0)] = value
-    return build(kind, arguments)

@@ -13,8 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.errors import ModelError, PromptError, UsageError
+from workbench.errors import ModelError, UsageError
 from workbench.models.batches import Batch, Layout, needs_whole_rows, running, shared_prefix
+from workbench.models.rows import check_rows
 from workbench.models.site import Site
 from workbench.runs import digest_json
 
@@ -108,7 +109,7 @@ class Subject:
 
     def batch(self, rows: Sequence[Sequence[int]]) -> Batch:
         """A left-padded batch of token rows."""
-        self._check_rows(rows, 0)
+        check_rows(self, rows)
         return Batch.from_rows(rows, self.pad_token, self.device)
 
     def batches(self, rows: Sequence[Sequence[int]], size: int, reserve: int = 0) -> list[tuple[list[int], Batch]]:
@@ -116,32 +117,10 @@ class Subject:
 
         Raises PromptError where a row, with `reserve` more tokens, does not fit the context.
         """
-        self._check_rows(rows, reserve)
+        check_rows(self, rows, reserve)
         order = sorted(range(len(rows)), key=lambda index: (len(rows[index]), index))
         groups = [order[start : start + size] for start in range(0, len(order), size)]
         return [(g, Batch.from_rows([rows[i] for i in g], self.pad_token, self.device)) for g in groups]
-
-    def _check_rows(self, rows: Sequence[Sequence[int]], reserve: int) -> None:
-        if not rows:
-            raise PromptError("There are no prompts to run; give at least one.")
-        if reserve >= self.context_length:
-            raise UsageError(
-                f"A reply of {reserve} tokens does not fit {self.name}, which reads at most {self.context_length}; "
-                "ask for fewer with --max-new-tokens."
-            )
-        for number, row in enumerate(rows, start=1):
-            if not row:
-                raise PromptError(f"Prompt {number} has no tokens; give it some text.")
-            if len(row) + reserve > self.context_length:
-                more = f" and {reserve} more are asked for" if reserve else ""
-                raise PromptError(
-                    f"Prompt {number} (ending in {self._end_of(row)!r}) has {len(row)} tokens{more}, but {self.name} "
-                    f"reads at most {self.context_length}; shorten it."
-                )
-
-    def _end_of(self, row: Sequence[int]) -> str:
-        """The last words of a row, by which a person finds the prompt again."""
-        return str(self.tokenizer.decode(row[-60:], skip_special_tokens=True)).strip()[-40:]
 
     def logits(
         self, batch: Batch, last: int | None = None, gradients: bool = False

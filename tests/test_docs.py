@@ -42,6 +42,13 @@ def test_a_link_to_nothing_in_a_file_of_the_project_is_an_error() -> None:
     assert files.linked("[log](experiments/LOG.md#here)", "README.md") == "[log](log.md#here)"
     assert files.linked("[it](Makefile)", "README.md") == "it (`Makefile`)"
     assert files.linked("[out](https://example.com)", "README.md") == "[out](https://example.com)"
+    guide = "docs/pages/guides/extending.md"
+    assert files.linked("[all](../../../workbench/interventions/edits)", guide) == "[all](../methods/edits.md)"
+    assert (
+        files.linked("[it](../../../experiments/notebooks/add_a_method.py)", guide)
+        == "[it](../notebooks/add_a_method.md)"
+    )
+    assert files.linked("[other](recipes.md)", guide) == "[other](recipes.md)"
     with pytest.raises(RuntimeError, match="links to nowhere"):
         files.linked("[gone](nowhere.md)", "README.md")
 

@@ -1,4 +1,4 @@
-"""Write every page of the site below docs/build: the guides as they are, and all that is made from the code.
+"""Write every page of the site below docs/build: what is written in files, and all that is made from the code.
 
 python -m docs.making      (what `make docs` does before the site is built)
 """
@@ -15,7 +15,6 @@ OUT = ROOT / "docs" / "build"
 def main() -> None:
     """The folder is emptied first: a page whose source is gone goes too."""
     shutil.rmtree(OUT, ignore_errors=True)
-    shutil.copytree(ROOT / "docs" / "pages", OUT)
     for path, text in [*files.pages(), *methods.pages(), ("commands.md", commands.page()), *reference.pages()]:
         target = OUT / path
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,10 @@
-"""Pages that are files of the project elsewhere: README, LOG, CHANGELOG, CONTRIBUTING, and the notebooks.
+"""Pages that are files of the project: README, LOG, CHANGELOG, CONTRIBUTING, the guides, and the notebooks.
 
-Their links to one another are turned into links of the site; a link to a file that has no page becomes its path.
+Their links lead to files, so that they can be read where the files are. Here they are turned into links of the site; a
+link to a file that has no page becomes its path.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,8 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "experiments/LOG.md": "log.md",
 }
+FOLDERS = {"workbench/interventions/edits": "methods/edits.md"}  # what is listed from the code
+GUIDES = "docs/pages/"
 PICTURES = {".github/chat-lab.png": "chat-lab.png"}
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)]*)?\)")
 
@@ -22,6 +26,9 @@ def pages() -> Iterator[tuple[str, str]]:
     """The path and the text of every page."""
     for source, target in PAGES.items():
         yield target, linked((ROOT / source).read_text(encoding="utf-8"), source)
+    for guide in sorted((ROOT / GUIDES).rglob("*.md")):
+        source = guide.relative_to(ROOT).as_posix()
+        yield source.removeprefix(GUIDES), linked(guide.read_text(encoding="utf-8"), source)
     for notebook in notebooks():
         yield f"notebooks/{notebook.stem}.md", _markdown(notebook)
 
@@ -39,21 +46,30 @@ def notebooks() -> list[Path]:
 
 def linked(text: str, source: str) -> str:
     """The text of a file with its links to other files turned round."""
+    here = (ROOT / source).parent
+    page = PAGES.get(source, source.removeprefix(GUIDES))
 
     def turned(match: re.Match[str]) -> str:
         picture, said, path, anchor = match[1], match[2], match[3], match[4] or ""
-        held = (ROOT / source).parent.joinpath(path).resolve()
+        held = here.joinpath(path).resolve()
         if not held.exists():
             raise RuntimeError(f"{source} links to {path}, which is not there.")
         name = held.relative_to(ROOT).as_posix()
-        target = (PAGES | PICTURES).get(name)
-        if held in notebooks():
-            target = f"notebooks/{held.stem}.md"
-        if name.startswith("docs/pages/"):
-            target = name.removeprefix("docs/pages/")
-        return f"{picture}[{said}]({target}{anchor})" if target else f"{said} (`{name}`)"
+        target = _page_of(name)
+        if target is None:
+            return f"{said} (`{name}`)"
+        return f"{picture}[{said}]({os.path.relpath(target, os.path.dirname(page))}{anchor})"
 
     return _LINK.sub(turned, text)
+
+
+def _page_of(name: str) -> str | None:
+    """Where a file or folder of the project is in the site."""
+    if ROOT / name in notebooks():
+        return f"notebooks/{Path(name).stem}.md"
+    if name.startswith(GUIDES):
+        return name.removeprefix(GUIDES)
+    return (PAGES | PICTURES | FOLDERS).get(name)
 
 
 def _markdown(notebook: Path) -> str:

@@ -20,7 +20,7 @@ from workbench.generation import generate
 from workbench.interventions import Ablate, Add, Recipe
 from workbench.models import Subject, open_model
 from workbench.prompts import Prompts, builtin_pairs, builtin_prompts
-from workbench.runs import digest_json, note, reporting, rich_reporter
+from workbench.runs import digest_json, note, reporting, stderr_reporter
 from workbench.search import SearchSettings, find_direction
 
 MODELS = {
@@ -106,7 +106,7 @@ def collect(subject: Subject) -> Iterator[dict[str, Any]]:
 def main(arguments: Sequence[str]) -> None:
     """Write all replies of the models named, or of both."""
     out, *names = arguments
-    with rich_reporter() as reporter, reporting(reporter), Path(out).open("w", encoding="utf-8") as file:
+    with stderr_reporter() as reporter, reporting(reporter), Path(out).open("w", encoding="utf-8") as file:
         for name in names or MODELS:
             for row in collect(open_model(name)):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")

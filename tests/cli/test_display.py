@@ -59,3 +59,9 @@ def test_model_text_is_never_markup(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "[bold]said[/bold]" in out
     assert "[red]x[/red]" in out
+
+
+def test_a_long_line_is_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "  workbench runs verify " + "a/very/long/path/" * 12
+    show({}, False, f"Try next:\n{line}")
+    assert line in capsys.readouterr().out.splitlines()

@@ -153,16 +153,17 @@ def test_nothing_is_drawn_over_a_stream(
     run: Run, model: Path, two: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[str] = []
-    monkeypatch.setattr("workbench.runs.progress.RichReporter.task", lambda self, title, total: drawn.append(title))
+    monkeypatch.setattr("workbench.runs.reporters.RichReporter.task", lambda self, title, total: drawn.append(title))
     from workbench.cli import telling
 
     inside: list[bool] = []
     tell = telling._style
 
     def style(token: object) -> str:
-        from workbench.runs.progress import _SILENT, _reporter
+        from workbench.runs import Silent
+        from workbench.runs.progress import _reporter
 
-        inside.append(_reporter.get() is _SILENT)
+        inside.append(isinstance(_reporter.get(), Silent))
         return tell(token)  # type: ignore[arg-type]
 
     monkeypatch.setattr(telling, "_style", style)

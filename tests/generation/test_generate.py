@@ -55,6 +55,13 @@ def test_sampling_follows_the_distribution() -> None:
     torch.testing.assert_close(share, torch.tensor([0.625, 0.375, 0.0, 0.0]), atol=0.03, rtol=0)
 
 
+def test_a_list_may_hold_prompts_and_texts(llama: Subject) -> None:
+    one = Prompts.of(["c d"]).changed(prefill="e f")[0]
+    said = generate(llama, ["a b", one], max_new_tokens=2)
+    assert [reply.prompt for reply in said] == [Prompts.of(["a b"])[0], one]
+    assert said[1].tokens == generate(llama, Prompts((one,)), max_new_tokens=2)[0].tokens
+
+
 def test_a_recipe_for_each_prompt_is_applied_to_its_own(llama: Subject) -> None:
     recipes = [Add(random_direction(llama, seed)).at(1) for seed in range(3)]
     mixed = generate(llama, PROMPTS, recipes, batch_size=2, max_new_tokens=6)

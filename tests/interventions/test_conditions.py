@@ -11,7 +11,7 @@ from workbench.generation import generate
 from workbench.interventions import Add, Gate, Recipe, Schedule, steered
 from workbench.models import Layout, Site, Subject, token_rows
 from workbench.runs import reporting
-from workbench.runs.progress import Silent
+from workbench.runs.reporters import Silent
 
 
 class Listening(Silent):

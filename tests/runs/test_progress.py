@@ -1,13 +1,18 @@
 """Progress goes to whoever listens in this context, and to nobody else."""
 
 import contextvars
+import io
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
-from workbench.runs import note, reporting, rich_reporter, track
+from workbench.runs import Silent, note, reporting, stderr_reporter, track
+from workbench.runs.reporters import RichReporter
 
 
 class Listening:
@@ -101,12 +106,71 @@ def test_another_thread_is_silent_unless_it_takes_the_context_along() -> None:
     assert listener.notes == ["taken along"]
 
 
-def test_the_rich_bar_leaves_stdout_to_the_results(capsys: pytest.CaptureFixture[str]) -> None:
-    with rich_reporter() as reporter, reporting(reporter):
+class Terminal(io.StringIO):
+    """What stderr is where a person watches."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Not a fixture: pytest puts its own stderr back when a test begins."""
+    monkeypatch.setattr(sys, "stderr", made := Terminal())
+    return made
+
+
+def test_a_command_on_a_terminal_draws_bars_and_leaves_stdout_to_the_results(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = on_a_terminal(monkeypatch)
+    with stderr_reporter() as reporter, reporting(reporter):
         assert list(track([1, 2], "Capturing")) == [1, 2]
-        note("plain [bold]text[/bold]")
+        note("plain [bold]text[/bold] " + "that is copied whole " * 9)
+    assert isinstance(reporter, RichReporter)
+    assert capsys.readouterr().out == ""
+    for part in ("Capturing", "2/2", "plain [bold]text[/bold] " + "that is copied whole " * 9):
+        assert part in terminal.getvalue()
+
+
+def test_a_command_whose_stderr_is_a_file_writes_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    with stderr_reporter() as reporter, reporting(reporter):
+        for _ in track(range(32), "Capturing"):
+            clock[0] += 1.0
+        for _ in track((n for n in range(3)), "Short"):
+            clock[0] += 1.0
+        list(track(range(9), "Quick"))
+        note("said")
     out, err = capsys.readouterr()
     assert out == ""
-    assert "Capturing" in err
-    assert "2/2" in err
-    assert "plain [bold]text[/bold]" in err
+    lines = [f"Capturing: {n} of 32, {n} s" for n in (10, 20, 30, 32)]
+    assert err.splitlines() == [*lines, "Short: 3, 3 s", "said"]
+
+
+def test_in_python_a_bar_is_drawn_of_what_takes_long_where_somebody_watches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = on_a_terminal(monkeypatch)
+    assert list(track(range(3), "Short")) == [0, 1, 2]
+    assert terminal.getvalue() == ""
+    monkeypatch.setattr("workbench.runs.reporters._SOON", 0.0)
+    assert list(track(range(3), "Long")) == [0, 1, 2]
+    note("said")
+    assert "Long" in terminal.getvalue()
+    assert terminal.getvalue().endswith("said\n")
+    before = terminal.getvalue()
+    with reporting(Silent()):
+        list(track(range(3), "Long"))
+        note("unheard")
+    assert terminal.getvalue() == before
+
+
+def test_in_a_notebook_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(kernel=object()))
+    note("said")
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace())  # ipython in a pipe
+    note("unheard")
+    assert capsys.readouterr() == ("", "said\n")

@@ -20,7 +20,10 @@ def show(value: Any, as_json: bool, *tables: Table | str) -> None:
     if as_json:
         print(json.dumps(_strict(value), ensure_ascii=not _says_all(), indent=2, allow_nan=False))  # noqa: T201
     for table in () if as_json else tables:
-        console.print(_text(table) if isinstance(table, str) else table)
+        if isinstance(table, str):
+            console.print(_text(table), soft_wrap=True)  # a path or a command is copied whole
+        else:
+            console.print(table)
     sys.stdout.flush()
 
 
@@ -51,9 +54,9 @@ def _strict(value: Any) -> Any:
 @contextmanager
 def watching() -> Iterator[None]:
     """Progress bars on stderr for everything inside the block; Ctrl-C ends it in one sentence."""
-    from workbench.runs import reporting, rich_reporter
+    from workbench.runs import reporting, stderr_reporter
 
-    with stopping(), rich_reporter() as reporter, reporting(reporter):
+    with stopping(), stderr_reporter() as reporter, reporting(reporter):
         yield
 
 

@@ -28,6 +28,7 @@ def tell(
 ) -> dict[str, Any]:  # fmt: skip
     """Stream the replies one after the other, printing them unless `quiet`; what was measured of every token."""
     from workbench.generation import stream
+    from workbench.runs import Silent, reporting
 
     watch = directions or {f"{d.method} {d.site} ({d.digest[:4]})": d for d in recipe.directions}
     console, told = Console(highlight=False), []
@@ -37,6 +38,7 @@ def tell(
         tokens = []
         with (
             stopping(),
+            reporting(Silent()),  # a bar would be drawn over the reply
             stream(subject, asked[index : index + 1], recipe, watch=watch, divergence=divergence, **options) as said,
         ):
             for token in said:

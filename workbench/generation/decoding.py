@@ -8,13 +8,13 @@ from workbench.generation.sampling import Sampling
 from workbench.generation.session import Session
 from workbench.interventions import Recipe, Steering
 from workbench.models import Subject, token_rows
-from workbench.prompts import Prompts
+from workbench.prompts import Prompt, Prompts
 from workbench.runs import track
 
 
 def generate(
     subject: Subject,
-    prompts: Prompts | Sequence[str] | str,
+    prompts: Prompts | Sequence[str | Prompt] | str,
     recipe: Recipe | Sequence[Recipe] | None = None,
     *,
     max_new_tokens: int = 64,
@@ -64,8 +64,8 @@ def reply_of(session: Session, row: int, asked: Prompts, index: int) -> Reply:
     return Reply(asked[index], session.subject.tokenizer.decode(tokens, skip_special_tokens=True), tokens, finished)
 
 
-def as_prompts(prompts: Prompts | Sequence[str] | str) -> Prompts:
-    """Prompts from a text, or from texts."""
+def as_prompts(prompts: Prompts | Sequence[str | Prompt] | str) -> Prompts:
+    """Prompts from one text, or from texts and prompts."""
     if isinstance(prompts, Prompts):
         return prompts
     return Prompts.of([prompts] if isinstance(prompts, str) else list(prompts))

@@ -26,12 +26,12 @@ from workbench.generation.session import Session, Step
 from workbench.generation.token import Span, Token
 from workbench.interventions import Recipe, Steering
 from workbench.models import Batch, Subject, token_rows
-from workbench.prompts import Prompts
+from workbench.prompts import Prompt, Prompts
 
 
 def stream(
     subject: Subject,
-    prompts: Prompts | Sequence[str] | str,
+    prompts: Prompts | Sequence[str | Prompt] | str,
     recipes: Recipe | Sequence[Recipe] | None = None,
     *,
     max_new_tokens: int = 64,

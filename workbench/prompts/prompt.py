@@ -86,9 +86,10 @@ class Prompts(Sequence[Prompt]):
     locked: bool = False
 
     @classmethod
-    def of(cls, texts: Sequence[str], label: str | None = None, name: str = "prompts") -> "Prompts":
-        """Prompts from plain texts."""
-        return cls(tuple(_made(name, text=text, label=label) for text in texts), name)
+    def of(cls, texts: Sequence[str | Prompt], label: str | None = None, name: str = "prompts") -> "Prompts":
+        """Prompts from plain texts, which get the label; what is a prompt already stays as it is."""
+        made = (text if isinstance(text, Prompt) else _made(name, text=text, label=label) for text in texts)
+        return cls(tuple(made), name)
 
     def __len__(self) -> int:
         return len(self.items)

@@ -4,11 +4,13 @@ from workbench.runs.files import cache_root, read_json, runs_root, write_figure,
 from workbench.runs.fingerprint import digest_file, digest_json, digest_tensors, remembered_digest, versions
 from workbench.runs.folder import RunFolder, list_runs
 from workbench.runs.manifest import RunManifest
-from workbench.runs.progress import note, reporting, rich_reporter, track
+from workbench.runs.progress import note, reporting, track
+from workbench.runs.reporters import Silent, stderr_reporter
 
 __all__ = [
     "RunFolder",
     "RunManifest",
+    "Silent",
     "cache_root",
     "digest_file",
     "digest_json",
@@ -18,8 +20,8 @@ __all__ = [
     "read_json",
     "remembered_digest",
     "reporting",
-    "rich_reporter",
     "runs_root",
+    "stderr_reporter",
     "track",
     "versions",
     "write_figure",

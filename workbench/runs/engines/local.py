@@ -18,6 +18,8 @@ from typing import Any
 
 from workbench.errors import UsageError
 from workbench.runs.engines import Failure, Outcome, attempt, died, engines
+from workbench.runs.progress import reporting
+from workbench.runs.reporters import Silent
 
 Numbered = tuple[int, dict[str, Any]]
 
@@ -81,5 +83,6 @@ def _handing(numbered: list[Numbered], handed: list[int]) -> Iterator[Numbered]:
 
 
 def _attempt(function_path: str, numbered: Numbered) -> Outcome:
-    """One task, with its number: results come in any order."""
-    return numbered[0], attempt(function_path, numbered[1])
+    """One task, with its number: results come in any order. Who watches is told of whole tasks, not by the workers."""
+    with reporting(Silent()):
+        return numbered[0], attempt(function_path, numbered[1])

@@ -132,7 +132,8 @@ def settings_of(name: str, file: Path | None = None, changes: Mapping[str, Any] 
     """
     known = experiments()
     if name not in known:
-        raise UsageError(f"There is no experiment called {name!r}; there are: {', '.join(known)}.")
+        file_too = f" A file of settings is given beside the name, with --settings {name}." if ".toml" in name else ""
+        raise UsageError(f"There is no experiment called {name!r}; there are: {', '.join(known)}.{file_too}")
     given = known[name].settings | (about(file).settings if file else {}) | dict(changes or {})
     for setting, what in known[name].needs.items():
         if setting not in given:

@@ -76,6 +76,7 @@ def test_each_has_a_question_a_source_a_time_and_settings_that_fit() -> None:
     ("name", "changes", "said"),
     [
         ("nothing", {}, "There is no experiment called 'nothing'; there are: .*dose-response"),
+        ("my.toml", {}, "called .my.toml.; there are: .* given beside the name, with --settings my.toml"),
         ("layer-sweep", {"n_trian": 3}, "n_trian: Extra inputs are not permitted"),
         ("layer-sweep", {"n_train": "many"}, "n_train: Input should be a valid integer"),
     ],

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import random_direction
+from workbench.directions import Direction
 from workbench.errors import PromptError, RecipeError, UsageError
 from workbench.evaluation import Settings
+from workbench.evaluation.refusal import metric_of
 from workbench.interventions import Recipe
-from workbench.models import Subject
+from workbench.models import Subject, token_rows
 from workbench.prompts import Prompts, builtin_prompts
 from workbench.runs import RunFolder
 from workbench.runs.engines import make_engine
@@ -81,6 +83,19 @@ def test_metrics_are_named_beside_the_suite_and_decide_the_task(grid: Grid, tmp_
     for name, said in (("joy", "no metric called 'joy'"), ("readouts", "needs more than its name")):
         with pytest.raises(UsageError, match=said):
             replace(one, metrics=(name,))
+
+
+def test_every_condition_is_asked_for_the_refusal_tokens_of_the_search(
+    grid: Grid, tmp_path: Path, llama: Subject
+) -> None:
+    known = replace(Direction.load(grid.directions["a"]), quality={"refusal_token/0": 7.0})
+    path = known.save(tmp_path / "known.safetensors")
+    one = replace(grid, layers=(1,), directions={"a": path}, metrics=("refusal-odds",), controls=True)
+    store = TaskStore(tmp_path / "tasks")
+    (found,) = sweep(one, SETS, make_engine("here"), settings=FEW, store=store).evaluations.values()
+    rows = llama.batches(token_rows(llama, SETS["harmful"]), 32)
+    expected = sum(metric_of(llama, rows, Recipe(), (7,))) / len(SETS["harmful"])
+    assert found.score("baseline", "refusal-odds", "harmful_odds").value == pytest.approx(expected, abs=1e-4)
 
 
 def test_every_engine_finds_the_same(grid: Grid, tmp_path: Path) -> None:

@@ -97,12 +97,18 @@ def measure(
     judge: str | Judge = "local",
     more: Sequence[Metric] = (),
     folder: RunFolder | None = None,
+    refusal_tokens: tuple[int, ...] = (),
 ) -> Evaluation:
-    """Every condition on every set, without the prompts that a direction was found with, and by every metric."""
+    """Every condition on every set, without the prompts that a direction was found with, and by every metric.
+
+    `refusal_tokens` begin refusals, where these conditions are compared with others that were measured elsewhere; by
+    default those of the direction's search, or the model's.
+    """
     how, chosen = settings or Settings(), _suite(suite)
     caller = make_judge(judge) if isinstance(judge, str) else judge
     sets = unseen(prompts, conditions.values())
     ground = ground_of(subject, sets, how, conditions.values())
+    ground.refusal_tokens = refusal_tokens or ground.refusal_tokens
     replies = tuple(_all_replies(ground, conditions, chosen, caller, how, folder))
     used, missing = usable(ground, (*chosen.metrics, *more))
     observed = tuple(_all_observed(ground, conditions, used, folder))
@@ -120,11 +126,9 @@ def measure(
 
 def ground_of(subject: Subject, sets: Sets, how: Settings, recipes: Iterable[Recipe] = ()) -> Ground:
     """What metrics stand on; the refusal metric is the one that a search of a direction among `recipes` saw."""
-    ground = Ground(subject, dict(sets), how.batch_size, how.max_new_tokens, how.seed)
     known = (from_quality(direction.quality) for recipe in recipes for direction in recipe.directions)
-    if tokens := next((ids for ids in known if ids), ()):
-        ground.memo["refusal tokens"] = tokens
-    return ground
+    tokens = next((ids for ids in known if ids), ())
+    return Ground(subject, dict(sets), how.batch_size, how.max_new_tokens, how.seed, tokens)
 
 
 def usable(ground: Ground, wanted: Iterable[Metric]) -> tuple[list[Metric], dict[str, str]]:

@@ -65,7 +65,8 @@ class Observed(BaseModel):
 class Ground:
     """What metrics stand on: the subject, the sets of prompts by name, and settings.
 
-    `memo` keeps what the unedited model has to be asked but once, such as its own replies.
+    `refusal_tokens` begin refusals: those of a search, or such as the refusal metric found. `memo` keeps what the
+    unedited model has to be asked but once, such as its own replies.
     """
 
     subject: Subject
@@ -73,6 +74,7 @@ class Ground:
     batch_size: int = 32
     max_new_tokens: int = 64
     seed: int = 0
+    refusal_tokens: tuple[int, ...] = ()
     memo: dict[str, Any] = field(default_factory=dict)
 
     def own_replies(self, asked: str, tokens: int) -> Replies:

@@ -43,8 +43,7 @@ class RefusalOdds(Metric):
         return items
 
     def _tokens(self, ground: Ground) -> tuple[int, ...]:
-        if "refusal tokens" not in ground.memo:
+        if not ground.refusal_tokens:
             found = refusal_tokens(ground.subject, ground.sets["harmful"], None, ground.batch_size)
-            ground.memo["refusal tokens"] = found.ids
-        tokens: tuple[int, ...] = ground.memo["refusal tokens"]
-        return tokens
+            ground.refusal_tokens = found.ids
+        return ground.refusal_tokens

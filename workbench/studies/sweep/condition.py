@@ -37,7 +37,9 @@ def tasks_of(
     identity = subject.identity | {"device": ""}
     recipes = {text: recipe_of(text, assets) for text in grid.recipes()}
     fresh = unseen(sets, recipes.values())
-    _, missing = usable(ground_of(subject, fresh, how, recipes.values()), whole.metrics)
+    ground = ground_of(subject, fresh, how, recipes.values())
+    _, missing = usable(ground, whole.metrics)
+    refusal = {"refusal_tokens": list(ground.refusal_tokens)} if ground.refusal_tokens else {}  # one for all conditions
     asked = {name: [prompt.model_dump(mode="json") for prompt in side] for name, side in fresh.items()}
     wanted = [(BASELINE, "", False), *((text, text, False) for text in recipes)]
     if grid.controls:
@@ -50,13 +52,13 @@ def tasks_of(
             "suite": suite, "settings": asdict(how), "judge": judge, "name": name, "identity": identity,
             "without": sorted(missing), "metrics": list(grid.metrics),
             "is": recipes[text].to_json() if text else Recipe().to_json(),
-        }  # fmt: skip
+        } | refusal  # fmt: skip
         decides = {
             "model": identity, "recipe": payload["is"], "control": control, "without": sorted(missing),
             "sets": {name: side.digest for name, side in fresh.items()}, "suite": suite, "settings": asdict(how),
             "judge": make_judge(judge).identity, "metrics": [m.identity for m in whole.metrics],
             "replies": whole.to_json(),
-        }  # fmt: skip
+        } | refusal  # fmt: skip
         found[name] = Task.of(FUNCTION, payload, decides)
     return found
 
@@ -80,7 +82,7 @@ def measure_one(payload: dict[str, Any]) -> dict[str, Any]:
     name = payload["name"]
     found = measure(
         subject, {name: recipe}, sets, settings=how, suite=suite_with(payload["suite"], payload["metrics"]),
-        judge=payload["judge"],
+        judge=payload["judge"], refusal_tokens=tuple(payload.get("refusal_tokens", ())),
     )  # fmt: skip
     if found.missing.keys() - set(payload["without"]):
         name, why = next((n, why) for n, why in found.missing.items() if n not in payload["without"])

@@ -28,9 +28,7 @@ MINUTES = 5  # on two cores that do nothing else
 
 @pytest.mark.real
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=needs_bfloat16 if name in EMBEDDED else ()) for name in SAYS]
-)
+@pytest.mark.parametrize("name", CASES)
 def test_a_notebook_runs(name: str, tmp_path: Path) -> None:
     from nbclient import NotebookClient
 

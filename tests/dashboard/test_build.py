@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -22,7 +23,8 @@ from workbench.dashboard.parts.searched import read_search
 from workbench.dashboard.sources import SHIPPED, Source
 from workbench.dashboard.views import build
 from workbench.directions import Direction
-from workbench.models import Subject
+from workbench.errors import UsageError
+from workbench.models import Site, Subject
 from workbench.plots import identifiability_figure
 from workbench.runs import list_runs
 from workbench.search.finding import LEAST
@@ -128,6 +130,18 @@ def test_a_direction_file_is_brought_to_the_shelf(page: AppTest, long_llama: Sub
     assert page.selectbox(key="built").value == done.result
     assert shelf.load(str(done.result)).digest == random_direction(long_llama, seed=5).digest
     assert any("uploaded" in caption.value for caption in page.caption)
+
+
+def test_another_list_of_prompts_makes_another_direction_of_the_shelf(long_llama: Subject, opens: Opens) -> None:
+    one = random_direction(long_llama, seed=5)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "d.safetensors"
+        kept = [build.kept_direction(long_llama, replace(one, seen=seen).save(path).read_bytes())
+                for seen in (frozenset(), frozenset({"a" * 64}))]  # fmt: skip
+        assert kept[0].path != kept[1].path
+        deep = replace(one, site=Site(99, "resid_pre")).save(path).read_bytes()
+        with pytest.raises(UsageError, match=r"No site 99\.resid_pre"):
+            build.kept_direction(long_llama, deep)
 
 
 def test_a_file_that_is_no_direction_or_of_another_model_is_one_sentence(

@@ -78,6 +78,7 @@ BAD = [
     ("One?\nTwo?".encode("utf-32"), "not UTF-8"),
     (b"[" * 100_000, "not valid JSON"),
     (b'{"prompt": 7}', "row 1, field text"),
+    (rb'{"prompt": "Hi", "history": [{"role": "user", "content": "\ud800"}]}', "not UTF-8"),
     (b'{"text": "One?"}', "no 'prompt' column"),
     (b"\n \n", "has no prompts"),
     (b"a\n" * (MOST_PROMPTS + 1), "at most 2,000 are taken"),
@@ -93,6 +94,12 @@ def test_whatever_else_comes_is_answered_with_a_sentence(content: bytes, says: s
 
 def test_text_that_is_no_pickle_but_ends_like_one_is_text() -> None:
     assert [prompt.text for prompt in prompts_of(b"I am here.\nSo are you.", "upload")] == ["I am here.", "So are you."]
+
+
+@pytest.mark.parametrize("content", [b"One?\rTwo?", b"One?\r\nTwo?", b"prompt\rOne?\rTwo?"])
+def test_any_line_end_is_read(content: bytes) -> None:
+    said = "".join(prompt.text for prompt in prompts_of(content, "upload"))
+    assert ("One?" in said, "Two?" in said) == (True, True)
 
 
 def test_written_prompts_are_one_a_line() -> None:

@@ -79,6 +79,7 @@ def test_a_truncated_safetensors_is_one_sentence(tmp_path: Path) -> None:
         (lambda f: (f / "model.safetensors").unlink(), r"has no .safetensors files"),
         (lambda f: (f / "config.json").write_text('{"model_type": "nonsense"}'), "could not be read"),
         (lambda f: (f / "tokenizer.json").write_text("{"), "could not be read"),
+        (lambda f: (f / "adapter_config.json").write_text("{}"), "holds an adapter"),
     ],
 )
 def test_a_damaged_folder_is_one_sentence(tmp_path: Path, damage: object, says: str) -> None:

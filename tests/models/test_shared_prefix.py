@@ -5,8 +5,7 @@ import torch
 
 from tests.conftest import random_direction
 from workbench.interventions import Ablate, Add, Recipe, steered
-from workbench.models import Site, Subject, token_rows
-from workbench.models import subject as subject_module
+from workbench.models import Site, Subject, sharing, token_rows
 from workbench.models.batches import shared_prefix
 from workbench.prompts import Prompts
 
@@ -86,6 +85,7 @@ def test_the_shared_tokens_leave_every_row_one(llama: Subject) -> None:
 def test_prompts_longer_than_an_attention_window_are_read_whole(tiny_subjects: dict[str, Subject]) -> None:
     gemma = tiny_subjects["gemma3"]
     batches = [batch for _, batch in gemma.batches(token_rows(gemma, PROMPTS), 4)]
-    assert not gemma._may_share(batches)  # its window has 16 tokens
-    assert tiny_subjects["llama"]._may_share(batches)
-    assert shared_prefix(batches) > subject_module._WORTH_SHARING
+    widest = max(int(batch.ids.shape[1]) for batch in batches)
+    assert not gemma.may_share(widest)  # its window has 16 tokens
+    assert tiny_subjects["llama"].may_share(widest)
+    assert shared_prefix(batches) > sharing._WORTH

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from workbench.errors import RunError
-from workbench.runs import RunFolder, RunManifest, list_runs, read_json, write_json
+from workbench.runs import RunFolder, RunManifest, digest_file, list_runs, read_json, write_json
 from workbench.runs.folder import survey_runs
 from workbench.runs.manifest import SCHEMA
 from workbench.statistics import rate_score
@@ -91,13 +91,33 @@ def test_a_newer_schema_is_named_and_not_overwritten(tmp_path: Path) -> None:
     assert read_json(folder.path / "manifest.json") == newer
 
 
-@pytest.mark.parametrize("fault", [{"status": "half"}, {"invented": 1}, {"timings": {"a": "long"}}])
+@pytest.mark.parametrize("fault", [{"status": "half"}, {"invented": 1}, {"model": {}}, {"timings": {"a": "long"}}])
 def test_a_manifest_with_a_fault_is_one_sentence(tmp_path: Path, fault: dict[str, object]) -> None:
     folder = RunFolder.start(manifest(), tmp_path / "r")
     write_json(folder.path / "manifest.json", read_json(folder.path / "manifest.json") | fault)
     with pytest.raises(RunError, match=r"manifest\.json is damaged \([a-z.]+: .*\); run again") as caught:
         RunFolder.open(folder.path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_of_which_only_an_inner_run_is_left_is_not_removed(tmp_path: Path) -> None:
+    folder = RunFolder.start(manifest(), tmp_path / "r")
+    RunFolder.start(manifest(), tmp_path / "r" / "find").finish({}, [])
+    with pytest.raises(RunError, match="holds another run"):
+        RunFolder.start(manifest(settings={"seed": 1}), tmp_path / "r")
+    assert RunFolder.open(folder.path / "find").done
+
+
+def test_an_artefact_that_is_no_file_of_the_run_is_changed(tmp_path: Path) -> None:
+    folder = RunFolder.start(manifest(), tmp_path / "r")
+    folder.log("replies.jsonl", {"n": 1})
+    folder.finish({}, [])
+    (folder.path / "replies.jsonl").unlink()
+    (folder.path / "replies.jsonl").mkdir()
+    again = RunFolder.open(folder.path)
+    assert again.changed_files() == ["replies.jsonl"]
+    again.manifest.artefacts = {"../r/results.json": digest_file(folder.path / "results.json")}
+    assert again.changed_files() == ["../r/results.json"]
 
 
 def test_every_file_but_the_manifest_is_hashed_and_one_changed_byte_shows(tmp_path: Path) -> None:

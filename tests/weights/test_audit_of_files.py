@@ -261,3 +261,20 @@ def test_pickles_are_not_read_and_code_is_not_run(tiny_folders: dict[str, Path],
     with pytest.raises(ModelError):
         audit_weights(str(base), suspect)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"num_attention_heads": "four"}, {"num_attention_heads": 0}, {"vocab_size": -5}, {"hidden_act": "nonsense"},
+     {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]}],
+    ids=lambda wrong: next(iter(wrong)),
+)  # fmt: skip
+def test_a_wrong_configuration_is_one_sentence(
+    tiny_folders: dict[str, Path], tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    folder = Path(copied(tiny_folders["llama"], tmp_path / "s", lambda tensors: None))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | wrong))
+    with pytest.raises(ModelError) as caught:
+        audit_weights(str(folder), str(folder))
+    assert "\n" not in str(caught.value)

@@ -150,6 +150,14 @@ def test_what_acts_in_replies_alone_need_not_show_on_prompts(llama: Subject, tmp
 
 
 @pytest.mark.usefixtures("in_this_process")
+def test_logits_that_are_no_numbers_agree_with_nothing(llama: Subject, tmp_path: Path) -> None:
+    huge = Add(replace(random_direction(llama), scale=1e38), strength=50.0).at(1, "last")
+    found = certified(RecipeFile(), llama, huge, written(RecipeFile(), llama, huge, tmp_path / "out"))
+    with pytest.raises(ModelError, match="max_difference inf"):
+        found.require(huge)
+
+
+@pytest.mark.usefixtures("in_this_process")
 def test_an_export_that_is_as_near_to_the_unedited_model_is_none(llama: Subject, tmp_path: Path) -> None:
     faint = Ablate(random_direction(llama), strength=1e-9).at(["attn_out"])
     found = certified(HuggingFace(), llama, faint, written(HuggingFace(), llama, faint, tmp_path / "out"))

@@ -143,6 +143,10 @@ VECTORS: dict[str, tuple[Callable[[Path], Path], str | None, str]] = {
     "a tensor of three axes": (safetensors_of(v=torch.ones(2, 2, 32)), "1.resid_pre", "of shape"),
     "no tensor": (safetensors_of(), "1.resid_pre", "holds 0 tensors"),
     "zeros": (safetensors_of(v=torch.zeros(32)), "1.resid_pre", "no direction"),
+    "zeros for every layer": (safetensors_of(v=torch.zeros(4, 32)), "resid_pre", "nothing but zeros"),
+    "eight bits that are no number": (
+        safetensors_of(v=torch.full((32,), torch.nan).to(torch.float8_e4m3fn)), "1.resid_pre", "not of finite numbers"
+    ),
     "not a number": (safetensors_of(v=torch.full((32,), torch.nan)), "1.resid_pre", "not of finite numbers"),
     "whole numbers": (safetensors_of(v=torch.ones(32, dtype=torch.int64)), "1.resid_pre", "not of finite numbers"),
     "whole numbers in an array": (bytes_of("v.npy", npy(np.ones(32, dtype=int))), "1.resid_pre", "floating-point"),

@@ -9,7 +9,7 @@ from workbench.evaluation.comparison import HEADLINE, Evaluation
 from workbench.interventions import Recipe
 from workbench.interventions.tuning import Tuned
 from workbench.prompts import ContrastPairs, Prompts
-from workbench.runs import note
+from workbench.runs import digest_json, note
 
 Sets = Mapping[str, Prompts]
 FOUND = "the direction was found with them, or the recipe chosen by them"
@@ -20,6 +20,13 @@ def as_sets(prompts: ContrastPairs | Sets) -> dict[str, Prompts]:
     if isinstance(prompts, ContrastPairs):
         return {"harmful": prompts.positive, "harmless": prompts.negative}
     return dict(prompts)
+
+
+def identity_of(sets: Sets) -> dict[str, str]:
+    """What a manifest keeps of the sets: digests of what the model reads, and of the categories of by-type tables."""
+    categories = {name: [prompt.category for prompt in side] for name, side in sets.items()}
+    parted = {"categories": digest_json(categories)} if any(map(any, categories.values())) else {}
+    return {name: side.digest for name, side in sets.items()} | parted
 
 
 def unseen(

@@ -7,7 +7,7 @@ from typing import Any
 
 from workbench.evaluation.accounts import HALF_WIDTH, accounts
 from workbench.evaluation.comparison import Evaluation
-from workbench.evaluation.holdout import Sets
+from workbench.evaluation.holdout import Sets, identity_of
 from workbench.evaluation.interchange import write_interchange
 from workbench.evaluation.judges import Judge, make_judge
 from workbench.evaluation.measuring import Settings, evaluate, ground_of, held_sets, usable
@@ -51,7 +51,7 @@ def record_evaluation(
         "recipe": recipe.to_json(), "suite": suite, "judge": caller.identity, "not_measured": sorted(missing),
         "metrics": [metric.identity for metric in wanted],
     }  # fmt: skip
-    data = {name: side.digest for name, side in sets.items()} | ({"train": train.digest} if train else {})
+    data = identity_of(sets) | ({"train": train.digest} if train else {})
     manifest = RunManifest(command="evaluate", settings=said, model=subject.identity, data=data)
     folder = RunFolder.start(manifest, out)
     if folder.done:

@@ -147,6 +147,8 @@ class Session:
 
     def _same(self) -> tuple[list[int] | None, Tensor | None]:
         """A row for each thing that is made of a prompt, and which of these every row has; None where all differ."""
+        if not self.subject.shares:  # nor can the rows of its cache be chosen
+            return None, None
         keys = [self._key(row) for row in self._rows]
         first = {key: index for index, key in reversed(list(enumerate(keys)))}
         order = sorted(first.values())
@@ -173,7 +175,7 @@ class Session:
         """Let rows that talk no more leave, where there are enough of them."""
         ended = [self._silent(self.follows.get(row, row)) for row in self._rows]
         kept = [index for index, gone in enumerate(ended) if not gone]
-        if not kept or len(kept) > SHRINK_AT * len(self._rows):
+        if not kept or len(kept) > SHRINK_AT * len(self._rows) or not self.subject.shares:
             return
         rows = torch.tensor(kept, device=self.batch.ids.device)
         old = self.batch

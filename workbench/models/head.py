@@ -8,6 +8,7 @@ s is the root mean square of the stream (RMSNorm), or its standard deviation (La
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from einops import einsum
@@ -38,12 +39,13 @@ class Head:
             raise ModelError(f"{subject.name} bends its logits at the end (softcapping), so they are no sum of parts.")
         weight = norm.original_component.weight.detach().float()
         bias = getattr(norm.original_component, "bias", None)
+        last = _multiplier(config)  # of all logits, which is as well one of the norm's gain and of the biases
         known = [getattr(norm.original_component, name, None) for name in ("variance_epsilon", "eps")]
         return cls(
-            gain=weight + 1 if norm.uses_weight_offset else weight,
-            shift=torch.zeros_like(weight) if bias is None else bias.detach().float(),
+            gain=last * (weight + 1 if norm.uses_weight_offset else weight),
+            shift=torch.zeros_like(weight) if bias is None else last * bias.detach().float(),
             unembedding=unembed.weight.detach(),
-            bias=None if getattr(unembed, "bias", None) is None else unembed.bias.detach().float(),
+            bias=None if getattr(unembed, "bias", None) is None else last * unembed.bias.detach().float(),
             eps=next((float(each) for each in known if each is not None), 1e-5),
             centres=not norm.uses_rms_norm,
         )
@@ -89,3 +91,8 @@ class Head:
         rows = self.rows(tokens)
         found = (normed.to(rows.dtype) @ rows.T).float()
         return found if self.bias is None else found + (self.bias if tokens is None else self.bias[tokens])
+
+
+def _multiplier(config: Any) -> float:
+    """What a model multiplies its logits by at the end: Cohere does, and Granite divides."""
+    return float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)

@@ -7,8 +7,7 @@
    dtype's tolerance is an error, because every later number would be about another model.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,14 @@ from torch import Tensor
 
 from workbench.errors import ModelError, UsageError
 from workbench.models.packing import pack_linears
+from workbench.models.reading import reading
+from workbench.models.sharing import shares
 from workbench.models.sources import Source, resolve
 from workbench.models.subject import Subject
 from workbench.runs import note
 
 # Largest allowed gap between bridge and plain model, as a share of the largest logit.
 PARITY = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 2e-2}
-# What transformers raises on a folder that is no model, or a broken one.
-_UNREADABLE = (OSError, ValueError, LookupError, RuntimeError, AttributeError, TypeError, ArithmeticError)
 _PARITY_TEXT = "The quick brown fox jumps over the lazy dog, and 17 + 25 = 42."
 
 
@@ -64,7 +63,8 @@ def open_model(
     bridge = _bridge(hf_model, tokenizer, source, precision, place)
     digest = source.digest if quantisation is None else f"{source.digest}+{quantisation}"
     place = _device_of(hf_model)
-    return Subject(source.name, bridge, tokenizer, digest, precision, place, source.origin, source.folder)
+    made = Subject(source.name, bridge, tokenizer, digest, precision, place, source.origin, source.folder)
+    return replace(made, shares=shares(made, PARITY[precision]))
 
 
 def default_device() -> torch.device:
@@ -105,27 +105,10 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     return found
 
 
-@contextmanager
-def _reading(source: Source) -> Iterator[None]:
-    """Turn what transformers and safetensors raise on bad files into one sentence."""
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except SafetensorError as error:
-        raise ModelError(
-            f"A safetensors file in {source.folder} is truncated or damaged ({error}); fetch it again."
-        ) from error
-    except (*_UNREADABLE, StrictDataclassError) as error:
-        reason = str(error).strip().splitlines()[0][:240] if str(error).strip() else type(error).__name__
-        raise ModelError(f"The model in {source.folder} could not be read: {reason}") from error
-
-
 def _tokenizer(source: Source) -> Any:
     from transformers import AutoTokenizer
 
-    with _reading(source):
+    with reading(source.folder):
         return AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
 
 
@@ -143,7 +126,7 @@ def _hf_model(
     # The bridge computes attention eagerly, so that its hooks see scores; the reference must do the same.
     options["attn_implementation"] = "eager"
     logging.disable_progress_bar()
-    with _reading(source):
+    with reading(source.folder):
         model, loaded = AutoModelForCausalLM.from_pretrained(source.folder, output_loading_info=True, **options)
         if device_map is None and quantisation is None:
             model = model.to(device)
@@ -171,7 +154,7 @@ def _bridge(hf_model: Any, tokenizer: Any, source: Source, dtype: torch.dtype, d
     ids = torch.tensor([tokenizer(_PARITY_TEXT)["input_ids"]], device=_device_of(hf_model))
     with torch.inference_mode():
         plain = hf_model(ids).logits
-    with _reading(source):
+    with reading(source.folder):
         bridge = TransformerBridge.boot_transformers(
             source.name, hf_model=hf_model, tokenizer=tokenizer, dtype=dtype, device=str(device)
         )

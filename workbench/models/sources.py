@@ -68,6 +68,11 @@ def _from_folder(path: Path) -> Source:
         raise ModelError(f"{path} has no config.json; give a folder that save_pretrained made.")
     if not weights:
         raise ModelError(f"{path} has no .safetensors files; other formats are not read, convert them first.")
+    if (path / "adapter_config.json").exists():  # which transformers would lay over the weights without a word
+        raise ModelError(
+            f"{path} holds an adapter (adapter_config.json); merge it into the weights, or open its base and give the "
+            "adapter to `workbench import`."
+        )
     content = [(file.name, remembered_digest(file)) for file in [*weights, path / "config.json"]]
     return Source(path.resolve().name.lower(), path, digest_json(content), str(path))
 

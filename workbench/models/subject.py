@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,15 +13,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.errors import ModelError, UsageError
-from workbench.models.batches import Batch, Layout, needs_whole_rows, running, shared_prefix
+from workbench.models.batches import Batch, Layout, needs_whole_rows, running
 from workbench.models.rows import check_rows
+from workbench.models.sharing import last_logits, window_of
 from workbench.models.site import Site
 from workbench.runs import digest_json
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
-
-_WORTH_SHARING = 4  # tokens that all rows begin with
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +39,7 @@ class Subject:
     device: torch.device
     origin: str = ""
     folder: Path | None = None  # of safetensors, from which it was read
+    shares: bool = True  # whether what rows begin with may be read once (`sharing`)
     lock: Any = field(default_factory=threading.RLock, repr=False)
 
     def __repr__(self) -> str:
@@ -133,45 +132,19 @@ class Subject:
     def last_logits(self, batches: Sequence[Batch], gradients: bool = False) -> list[Float[Tensor, "batch vocab"]]:
         """Logits after each row of each batch; what all rows begin with is read once, and not once a row.
 
-        Equal to `logits` up to rounding. A template's system prompt is half of many a prompt. With `gradients`, on
-        autograd's tape, what is read once too.
+        Equal to `logits` up to rounding. With `gradients`, on autograd's tape, what is read once too.
         """
-        shared = shared_prefix(batches)
-        if shared < _WORTH_SHARING or sum(map(len, batches)) == 1 or not self._may_share(batches):
-            return [self.logits(batch, last=1, gradients=gradients)[:, -1] for batch in batches]
-        first = batches[0]
-        row = int(first.attention.sum(dim=1).argmax())
-        ids = first.ids[row, first.attention[row]][None, :shared]
-        shortest = torch.stack([batch.prompt_lengths.min() for batch in batches]).min()
-        places = torch.arange(shared, device=self.device)[None]
-        layout = Layout(places, torch.ones_like(ids).bool(), shortest[None], ids)
-        _, cache = self.read_on(ids, layout.real, layout, None, last=1, gradients=gradients)
-        return [self._continued(batch, shared, cache, gradients) for batch in batches]
-
-    def _continued(self, batch: Batch, shared: int, cache: Any, gradients: bool) -> Float[Tensor, "batch vocab"]:
-        """Logits after each row, from the cache of the tokens that all rows begin with."""
-        whole = batch.layout()
-        position = whole.position[:, shared:]
-        real = position >= shared
-        layout = Layout(torch.where(real, position, -1), real, whole.prompt_lengths, whole.ids[:, shared:])
-        attention = torch.cat([torch.ones(len(batch), shared, dtype=torch.bool, device=self.device), real], dim=1)
-        own = _branched(cache)
-        own.batch_repeat_interleave(len(batch))
-        logits, _ = self.read_on(batch.ids[:, shared:], attention, layout, own, last=1, gradients=gradients)
-        return logits[:, -1]
-
-    def _may_share(self, batches: Sequence[Batch]) -> bool:
-        """Whether the beginning of these rows may be read by itself."""
-        return self.may_share(max(int(batch.ids.shape[1]) for batch in batches))
+        return last_logits(self, batches, gradients)
 
     def may_share(self, width: int) -> bool:
-        """Whether nobody needs whole rows, and no attention window is shorter than rows of `width` tokens.
+        """Whether the beginning of rows of `width` tokens may be read by itself.
 
-        Padding after the prefix would count in the window.
+        Where nobody needs whole rows, the model says the same (tried at load) and no attention window is shorter:
+        padding after the beginning would count in it.
         """
-        if needs_whole_rows():
+        if needs_whole_rows() or not self.shares:
             return False
-        window = getattr(self.bridge.original_model.config, "sliding_window", None)
+        window = window_of(self.bridge.original_model.config)
         return window is None or width <= window
 
     def step(self, ids: Tensor, attention: Tensor, layout: Layout, cache: Any) -> tuple[Tensor, Any]:
@@ -239,10 +212,3 @@ class Subject:
                 raise ModelError(
                     f"{self.device} ran out of memory; use a smaller --batch-size or --device cpu."
                 ) from error
-
-
-def _branched(cache: Any) -> Any:
-    """A cache that goes on from another one, which stays as it is; their tensors, never written to, are shared."""
-    own = copy(cache)
-    own.layers = [copy(layer) for layer in cache.layers]
-    return own

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.errors import ModelError
+from workbench.models.reading import reading
 from workbench.models.subject import Subject
 
 if TYPE_CHECKING:
@@ -76,22 +77,19 @@ def writers_of_folder(folder: Path) -> tuple[Writer, ...]:
     from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_config_from_hf
     from transformers import AutoConfig
 
-    try:
+    with reading(folder):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         kind = (config.architectures or [type(config).__name__])[0]
         built = build_bridge_config_from_hf(config, kind, str(folder), torch.float32)
         adapter = ArchitectureAdapterFactory.select_architecture_adapter(built)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise ModelError(f"The model in {folder} could not be read: {reason}") from error
-    return _writers(adapter.component_mapping, config)
+        return _writers(adapter.component_mapping, config)
 
 
 def _writers(mapping: Any, config: "PretrainedConfig") -> tuple[Writer, ...]:
     """From the bridge's names of the components, and a model of the same configuration without any weights."""
     model = _empty_model(config)
     tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
-    found = [_writer(model, "embed", 0, mapping["embed"].name, False, tied)]
+    found = [_writer(model, "embed", 0, mapping["embed"].name, "embed_ln" in mapping, tied)]
     if "pos_embed" in mapping:
         found.append(_writer(model, "pos_embed", 0, mapping["pos_embed"].name, False, False))
     blocks = mapping["blocks"]

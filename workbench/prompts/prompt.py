@@ -3,13 +3,22 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, overload
+from typing import Annotated, Literal, overload
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
 
 from workbench.errors import PromptError, first_fault
 from workbench.runs import digest_json
+
+
+def _as_text(text: str) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("it holds bytes that are not UTF-8")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_as_text)]
 
 
 class Turn(BaseModel):
@@ -18,7 +27,7 @@ class Turn(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     role: Literal["user", "assistant"]
-    content: str
+    content: Text
 
 
 class Prompt(BaseModel):
@@ -31,13 +40,13 @@ class Prompt(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    text: str
-    label: str | None = None
-    category: str | None = None
-    source: str | None = None
-    system: str | None = None
+    text: Text
+    label: Text | None = None
+    category: Text | None = None
+    source: Text | None = None
+    system: Text | None = None
     history: tuple[Turn, ...] = ()
-    prefill: str = ""
+    prefill: Text = ""
     thinking: bool | None = None
 
     @field_validator("text")
@@ -45,13 +54,6 @@ class Prompt(BaseModel):
     def _has_text(cls, text: str) -> str:
         if not text.strip():
             raise ValueError("a prompt is empty")
-        return text
-
-    @field_validator("text", "system", "prefill", "label", "category", "source")
-    @classmethod
-    def _is_text(cls, text: str | None) -> str | None:
-        if text is not None and any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError("it holds bytes that are not UTF-8")
         return text
 
     @property

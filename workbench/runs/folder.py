@@ -67,7 +67,7 @@ class RunFolder:
             if found.manifest.identity == self.manifest.identity and not fresh:
                 return found
             # A run that failed before its first result is nobody's loss: its corrected command may have the folder.
-            if found.manifest.identity != self.manifest.identity and (found.done or found._files()):
+            if found.manifest.identity != self.manifest.identity and (found.done or found._written()):
                 raise RunError(
                     f"{self.path} holds another run ({found.manifest.command}, other settings or data); "
                     "choose another folder with --out, or remove it."
@@ -158,11 +158,14 @@ class RunFolder:
 
     def changed_files(self) -> list[str]:
         """Names of artefacts that are missing or no longer have the recorded hash."""
-        return [
-            name
-            for name, recorded in self.manifest.artefacts.items()
-            if not (self.path / name).exists() or digest_file(self.path / name) != recorded
-        ]
+        return [name for name, recorded in self.manifest.artefacts.items() if self._digest(name) != recorded]
+
+    def _digest(self, name: str) -> str | None:
+        """Of a file of this run; None where it is not there, is no file of it, or cannot be read."""
+        try:
+            return digest_file(self.path / name) if name == Path(name).name else None
+        except OSError:
+            return None
 
     def _require_ours(self) -> None:
         """Raise RunError where the place holds something that no run has written."""
@@ -186,9 +189,11 @@ class RunFolder:
 
     def _files(self) -> list[Path]:
         """What the run has written so far, without its manifest."""
-        return sorted(
-            f for f in self.path.iterdir() if f.is_file() and f.name != MANIFEST and not f.name.startswith(".")
-        )
+        return [file for file in self._written() if file.is_file()]
+
+    def _written(self) -> list[Path]:
+        """The same with its folders, which are runs of their own."""
+        return sorted(f for f in self.path.iterdir() if f.name != MANIFEST and not f.name.startswith("."))
 
     def _empty(self) -> None:
         """Remove everything but the lock that we hold."""

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from workbench.runs.fingerprint import digest_json, versions
 from workbench.statistics import Score
@@ -36,6 +36,13 @@ class RunManifest(BaseModel):
     def sealed(self) -> str:
         """The digest of everything that a finished run recorded, without the seal itself."""
         return digest_json(self.model_dump(mode="json", exclude={"seal"}))
+
+    @field_validator("model")
+    @classmethod
+    def _has_a_name(cls, model: dict[str, str]) -> dict[str, str]:
+        if "name" not in model:
+            raise ValueError("the model has no name")
+        return model
 
     @property
     def identity(self) -> str:

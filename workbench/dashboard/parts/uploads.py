@@ -71,7 +71,7 @@ def _loaded(content: bytes, read: Callable[[Path], T]) -> T:
 def form_of(content: bytes) -> str:
     """How prompts are written: "json", "jsonl", "csv" or "txt"."""
     text = content.decode("utf-8-sig", "replace").lstrip()
-    first = text.split("\n", 1)[0]
+    first = text.splitlines()[0] if text else ""
     if text.startswith("["):
         return "json"
     if text.startswith("{"):

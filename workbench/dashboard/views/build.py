@@ -102,9 +102,9 @@ def kept_direction(subject: "Subject", content: bytes) -> "RunFolder":
 
     direction = replace(direction_of(content), quality={})  # what the file claims was not measured here
     direction.check_fits(subject)
-    manifest = RunManifest(
-        command="import", settings={"direction": direction.digest}, model=subject.identity, data={}
-    )  # fmt: skip
+    subject.check_site(direction.site)
+    said = {"direction": direction.digest, "seen": sorted(direction.seen)}
+    manifest = RunManifest(command="import", settings=said, model=subject.identity, data={})
     folder = RunFolder.start(manifest)
     if not folder.done:
         direction.save(folder.path / shelf.FILE)

@@ -10,6 +10,7 @@ from workbench.directions import Asset, load_asset
 from workbench.errors import RecipeError, RunError
 from workbench.evaluation import Settings, make_judge, measure, unseen
 from workbench.evaluation.comparison import BASELINE
+from workbench.evaluation.holdout import identity_of
 from workbench.evaluation.measuring import ground_of, usable
 from workbench.evaluation.suites import suite_with
 from workbench.interventions import Recipe, parse_recipe, random_control
@@ -55,7 +56,7 @@ def tasks_of(
         } | refusal  # fmt: skip
         decides = {
             "model": identity, "recipe": payload["is"], "control": control, "without": sorted(missing),
-            "sets": {name: side.digest for name, side in fresh.items()}, "suite": suite, "settings": asdict(how),
+            "sets": identity_of(fresh), "suite": suite, "settings": asdict(how),
             "judge": make_judge(judge).identity, "metrics": [m.identity for m in whole.metrics],
             "replies": whole.to_json(),
         } | refusal  # fmt: skip

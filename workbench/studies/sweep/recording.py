@@ -10,7 +10,7 @@ import pandas
 
 from workbench.directions import load_asset
 from workbench.evaluation import Settings, make_judge
-from workbench.evaluation.holdout import chosen_by
+from workbench.evaluation.holdout import chosen_by, identity_of
 from workbench.evaluation.metrics import Observed
 from workbench.evaluation.rederiving import from_stored
 from workbench.evaluation.replies import Measured, judged
@@ -49,7 +49,7 @@ def record_sweep(
     dtype = grid.dtype or default_precision()
     models = {model: digest_json(opened(model, dtype).identity) for model in grid.models}
     name = {"name": grid.models[0] if len(models) == 1 else f"{len(models)}-models"} | models
-    data = {name: side.digest for name, side in sets.items()}
+    data = identity_of(sets)
     folder = RunFolder.start(RunManifest(command="sweep", settings=said, model=name, data=data), out)
     if folder.done:
         note(f"This sweep was finished before; its result is in {folder.path}.")

@@ -156,7 +156,7 @@ def _tensors(file: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise RecipeError(f"{file} is not a safetensors file, or is damaged ({error}).") from error
     for key, tensor in found.items():
-        if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+        if not tensor.is_floating_point() or not bool(torch.isfinite(tensor.float()).all()):
             raise RecipeError(f"{file}: {key} is not of finite numbers.")
     return found
 

@@ -77,6 +77,10 @@ def _placed(subject: Subject, source: Path, vectors: _Vectors, site: str | None)
         if None in vectors:
             raise DirectionError(f"{source} holds one vector; say of which layer it is, such as --site 12.{site}.")
         layers = [layer for layer in vectors if layer is not None and layer < subject.n_layers and vectors[layer].any()]
+        if not layers:
+            raise DirectionError(
+                f"{source} holds nothing but zeros for the layers of {subject.name}; give another file."
+            )
         return [_direction(subject, source, vectors, Site(layer, site)) for layer in layers]
     place = Site.parse("0.embed" if site == "embed" else site)
     subject.check_site(place)
@@ -108,7 +112,7 @@ def _require_rows(subject: Subject, source: Path, vectors: _Vectors, site: Site)
 def _check(subject: Subject, source: Path, vectors: _Vectors) -> None:
     for layer, values in vectors.items():
         name = "its vector" if layer is None else f"its vector of layer {layer}"
-        if not values.is_floating_point() or not bool(torch.isfinite(values).all()):
+        if not values.is_floating_point() or not bool(torch.isfinite(values.float()).all()):
             raise DirectionError(f"{source}: {name} is not of finite numbers.")
     if (deepest := max(layer or 0 for layer in vectors)) > subject.n_layers:
         raise DirectionError(

@@ -196,8 +196,9 @@ class TestInforming:
     def moved(self, made, train, query, weights, spread, text) -> float:  # type: ignore[no-untyped-def]
         column, step = made.index("wind"), 1e-3
         row = (made.readers[column] * spread).clone().requires_grad_(True)
+        bias = made.reader_bias[column] + made.readers[column] @ made.centre  # as the learner has it, which centres
         lesson = train.lesson([text])
-        logits = lesson.x / spread @ row + made.reader_bias[column]
+        logits = (lesson.x - made.centre) / spread @ row + bias
         shown = 1 - (1 - logits.sigmoid()).prod()
         label = lesson.labels[0, column]
         if bool(label.isnan()):
@@ -207,7 +208,7 @@ class TestInforming:
         scale = query.square().mean(dim=1).sqrt()
 
         def contribution(at: torch.Tensor) -> float:
-            active = (x / spread @ at + made.reader_bias[column]).sigmoid()
+            active = ((x - made.centre) / spread @ at + bias).sigmoid()
             return float((active * scale * (weights @ made.vectors[column])).sum())
 
         assert row.grad is not None

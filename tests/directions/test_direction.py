@@ -141,3 +141,19 @@ def test_random_units_differ_by_seed_and_are_orthogonal(llama: Subject) -> None:
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
     assert abs(float(one @ unit)) < 1e-5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_controls_of_several_large_directions_hold_nothing_of_these(seed: int) -> None:
+    torch.manual_seed(seed)
+    basis = torch.linalg.qr(torch.randn(48, 48, dtype=torch.float64)).Q
+    second = basis @ torch.diag(torch.arange(1, 49, dtype=torch.float64) ** -2.0) @ basis.T
+    axes = [basis[:, 0].float(), basis[:, 1].float()]
+    alone, _ = matched_random(axes[1], second, seed)
+    assert abs(float(alone @ axes[0])) > 0.2  # which is why
+    one, _ = matched_random(axes[0], second, seed, axes[1:])
+    two, ratio = matched_random(axes[1], second, seed + 1, [axes[0], one])
+    drawn = random_unit(axes[0], seed, [axes[1], one, two])
+    gram = torch.stack([*axes, one, two, drawn])
+    torch.testing.assert_close(gram @ gram.T, torch.eye(5), atol=1e-5, rtol=0)
+    assert 0 < ratio <= 1.01

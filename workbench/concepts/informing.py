@@ -102,13 +102,13 @@ def informed_by(
     spread = train.sampled(0).std(dim=0).clamp_min(1e-4)
     active = (x @ made.readers[column] + made.reader_bias[column]).sigmoid()
     along = weights @ made.vectors[column] * scale_of(acts.float())[:, 0]
-    wanted = ((active * (1 - active) * along)[:, None] * x / spread).sum(dim=0)
+    wanted = ((active * (1 - active) * along)[:, None] * (x - made.centre) / spread).sum(dim=0)
     query = (x @ made.readers.T + made.reader_bias).sigmoid().mean(dim=0)
     gradients, alike = [], []
     for lesson in train.lessons(256):
         logits = lesson.x @ made.readers.T + made.reader_bias
         slope = _slope(logits[:, column], lesson.labels[:, column], lesson.text, lesson.n_texts)
-        gradients.append(-lesson.summed((slope * (lesson.x / spread @ wanted))[:, None])[:, 0])
+        gradients.append(-lesson.summed((slope * ((lesson.x - made.centre) / spread @ wanted))[:, None])[:, 0])
         alike.append(normalize(lesson.averaged(logits.sigmoid()), dim=-1) @ normalize(query, dim=-1))
     return Informed(concept, torch.cat(gradients), torch.cat(alike))
 

@@ -4,9 +4,13 @@ A control must be able to do harm. Where a recipe adds a vector, the control add
 length; where it removes a projection, or moves it, the control does so with a random one of the same mean squared
 size, measured on the prompts at hand at the direction's own site, whose origin is their mean; any other edit gets a
 placebo, as long as its own change at every token and turned another way. Gates, places and schedules stay as they are.
+Controls of several directions are orthogonal to all of these and to each other.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+
+from torch import Tensor
 
 from workbench.activations import capture_moments
 from workbench.directions import Direction, matched_random, random_unit
@@ -33,7 +37,9 @@ def random_control(
         def change(direction: Direction) -> Direction:
             key = (direction.digest, match)
             if key not in drawn:
-                drawn[key] = _random_like(subject, direction, match, prompts, batch_size, seed + len(drawn))
+                others = [real for real in recipe.directions if real.digest != direction.digest]
+                beside = [one.unit for one in (*others, *drawn.values()) if one.unit.shape == direction.unit.shape]
+                drawn[key] = _random_like(subject, direction, match, prompts, batch_size, seed + len(drawn), beside)
             return drawn[key]
 
         return replace(placement, edit=placement.edit.mapped(change))
@@ -47,15 +53,16 @@ def match_ratios(control: Recipe) -> list[float]:
 
 
 def _random_like(
-    subject: Subject, direction: Direction, match: str, prompts: Prompts, batch_size: int, seed: int
-) -> Direction:
+    subject: Subject, direction: Direction, match: str, prompts: Prompts, batch_size: int, seed: int,
+    beside: Sequence[Tensor],
+) -> Direction:  # fmt: skip
     method = f"random ({match} matched)"
     if match == "norm":
-        return replace(direction, unit=random_unit(direction.unit, seed), method=method, quality={})
+        return replace(direction, unit=random_unit(direction.unit, seed, beside), method=method, quality={})
     window = range(-post_instruction_length(subject, prompts[0].thinking) - 1, 0)
     moments = capture_moments(
         subject, prompts, sites=[direction.site], positions=list(window), batch_size=batch_size, with_second=True
     )
-    unit, ratio = matched_random(direction.unit, moments.second, seed)
+    unit, ratio = matched_random(direction.unit, moments.second, seed, beside)
     origin = float(moments.mean.mean(dim=(0, 1)) @ unit.double())
     return replace(direction, unit=unit, origin=origin, method=method, quality={_RATIO: ratio})

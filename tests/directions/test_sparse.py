@@ -80,6 +80,23 @@ def test_the_layouts_of_three_libraries_are_the_same_autoencoder(
     torch.testing.assert_close(aside(acts), torch.relu(acts @ held["W_enc"] + held["b_enc"]))
 
 
+def test_a_top_k_of_dictionary_learning_keeps_k_among_the_weights(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(2)
+    held = {
+        "encoder.weight": torch.randn(N, D, generator=generator), "encoder.bias": torch.randn(N, generator=generator),
+        "decoder.weight": torch.randn(D, N, generator=generator), "b_dec": torch.randn(D, generator=generator),
+    }  # fmt: skip
+    acts = torch.randn(9, D, generator=generator)
+    before = (acts - held["b_dec"]) @ held["encoder.weight"].T + held["encoder.bias"]
+    top = torch.zeros_like(before).scatter(1, before.topk(4).indices, before.topk(4).values.relu())
+    unlearned, learned = torch.tensor(-1.0), torch.tensor(0.7)
+    for threshold in ({}, {"threshold": unlearned}):
+        sae = SparseAutoencoder.load(written(tmp_path, held | {"k": torch.tensor(4)} | threshold))
+        torch.testing.assert_close(sae(acts), top)
+    sae = SparseAutoencoder.load(written(tmp_path, held | {"k": torch.tensor(4), "threshold": learned}))
+    torch.testing.assert_close(sae(acts), torch.where(before > 0.7, before, 0.0))
+
+
 @pytest.mark.parametrize("architecture", ["standard", "jumprelu", "topk"])
 def test_a_feature_reads_what_the_whole_autoencoder_reads(llama: Subject, tmp_path: Path, architecture: str) -> None:
     generator = torch.Generator().manual_seed(3)

@@ -121,6 +121,36 @@ def test_a_gate_that_is_decided_on_the_prompt_cannot_join_later(llama: Subject) 
 
 
 @pytest.mark.parametrize("name", ["prompt gate", "last gate"])
+def test_what_was_decided_on_the_prompt_holds_for_other_strengths_and_after_a_pause(llama: Subject, name: str) -> None:
+    add, gate = Add(random_direction(llama), 3.0), when(name, llama)
+    changes = [Recipe(), add.at("all", **gate), replace(add, strength=0.0).at("all", **gate),
+               replace(add, strength=1.5).at("all", **gate)]  # fmt: skip
+    with stream(llama, "Hello", add.at("all", **gate), max_new_tokens=8) as said:
+        next(said)
+        for recipe in changes:
+            said.change(recipe)
+            next(said)
+        said.change(Recipe())
+        said.change(add.at("all", **gate))  # between the same two tokens
+        list(said)
+    opened = generate(llama, "Hello", add.at("all", **gate), max_new_tokens=1)[0].tokens[0]
+    assert said.replies()[0].tokens[0] == opened
+    assert len(said.replies()[0].tokens) == 8
+
+
+def test_a_refused_change_costs_no_other_its_turn(llama: Subject) -> None:
+    plain = Add(random_direction(llama), 2.0).at(1)
+    with stream(llama, "Hello", max_new_tokens=6) as said:
+        next(said)
+        said.change(Add(random_direction(llama)).at("all", **when("prompt gate", llama)))
+        said.change(plain)
+        with pytest.raises(RecipeError, match="was read before the recipe was there"):
+            next(said)
+        list(said)
+        assert said.session.steering.recipe_of(0).digest == plain.digest
+
+
+@pytest.mark.parametrize("name", ["prompt gate", "last gate"])
 def test_what_a_gate_decided_on_the_prompt_stays_decided_when_another_row_changes(llama: Subject, name: str) -> None:
     gated = Add(random_direction(llama), 3.0).at("all", **when(name, llama))
     alone = [generate(llama, text, gated, max_new_tokens=8)[0].tokens for text in ("Why?", "Tell me")]

@@ -204,3 +204,12 @@ def test_reading_what_prompts_share_once_changes_no_gate_and_no_row(tiny: Subjec
     plain = tiny.last_logits([batch])[0]
     with steered(tiny, nothing):
         assert same_bits(tiny.last_logits([batch])[0], plain)
+
+
+def test_a_share_of_an_edit_that_does_not_fit_the_dtype_fits_where_the_share_does(llama: Subject) -> None:
+    huge = Add(random_direction(llama), strength=1e6 / random_direction(llama).scale)
+    acts = torch.randn(1, 3, llama.d_model, generator=torch.Generator().manual_seed(0)).half()
+    share = torch.full((1, 3, 1), 0.01)
+    expected = (acts.float() + 0.01 * (huge(acts.float()) - acts.float())).half()
+    assert torch.isfinite(huge.partly(acts, share)).all()
+    torch.testing.assert_close(huge.partly(acts, share), expected, rtol=2e-3, atol=1e-2)

@@ -234,12 +234,15 @@ def _from_layout(path: Path, held: dict[str, Tensor], settings: dict[str, Any]) 
     if architecture == "batchtopk" and "threshold" not in held:
         raise DirectionError(f"{path} keeps the largest features of a batch, without a threshold; fold one in first.")
     k = settings.get("k") if architecture in ("standard", "topk") else None
+    # dictionary_learning keeps it among the weights, and a threshold of -1 until one was learned in its stead.
+    if k is None and "k" in held and not bool((held.get("threshold", torch.zeros(1)) > 0).any()):
+        k = int(held["k"].reshape(-1)[0])
     if (architecture == "topk" and k is None) or not (k is None or (type(k) is int and 1 <= k <= len(bias))):
         raise DirectionError(f"{path} keeps the largest features alone and cfg.json does not say how many (k): {k}.")
     threshold = held.get("threshold", torch.zeros(len(bias)))
     if threshold.numel() not in (1, len(bias)):
         raise DirectionError(f"{path} has {threshold.numel()} thresholds for {len(bias)} features; fetch it again.")
-    threshold = threshold.reshape(-1).expand(len(bias))
+    threshold = threshold.reshape(-1).expand(len(bias)).clamp_min(0.0)  # no feature is active below 0
     _require_shapes(path, encoder, decoder, bias, after)
     reads = after if before else torch.zeros_like(after)
     return SparseAutoencoder(encoder.contiguous(), decoder.contiguous(), bias, after, reads, threshold.contiguous(), k)

@@ -18,6 +18,7 @@ from torch import Tensor
 from workbench.errors import SearchError, UsageError
 from workbench.evaluation.judges.phrase import refuses
 from workbench.generation import generate
+from workbench.generation.divergence import in_float64
 from workbench.interventions import Recipe, steered
 from workbench.models import Batch, Subject
 from workbench.prompts import Prompts
@@ -42,7 +43,7 @@ class RefusalTokens:
 
 def refusal_metric(logits: Float[Tensor, "batch vocab"], tokens: Sequence[int]) -> Float64[Tensor, " batch"]:
     """The log-odds of beginning with one of `tokens`, for each row."""
-    probability = torch.softmax(logits.double(), dim=-1)[:, list(tokens)].sum(dim=-1)
+    probability = torch.softmax(in_float64(logits), dim=-1)[:, list(tokens)].sum(dim=-1)
     return torch.log(probability + _EPSILON) - torch.log(1.0 - probability + _EPSILON)
 
 

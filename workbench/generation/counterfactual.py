@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from workbench.display import Shown
 from workbench.errors import UsageError
-from workbench.generation.divergence import kl_divergence
+from workbench.generation.divergence import in_float64, kl_divergence
 from workbench.generation.replies import Reply
 from workbench.interventions import Recipe, steered
 from workbench.models import Batch, Subject, token_rows
@@ -96,7 +96,7 @@ def counterfactual(
     batch = Batch(whole.ids, whole.attention, whole.prompt_lengths - n)
     with steered(subject, [recipe, instead]):
         logits = subject.logits(batch, last=n + 1)[:, :-1]
-    said, twin = logits.double().log_softmax(dim=-1)
+    said, twin = in_float64(logits).log_softmax(dim=-1)
     divergence = kl_divergence(logits[1], logits[0]).tolist()
     best = twin.topk(top, dim=-1)
     tokens = tuple(

@@ -47,7 +47,7 @@ class Sampling:
         if self.temperature == 0.0:
             return greedy
         # Shifted before it is divided, so that no temperature is too small.
-        shifted = logits.double().cpu() - largest.double().cpu()[:, None]
+        shifted = logits.cpu().double() - largest.cpu().double()[:, None]
         probabilities = torch.softmax(shifted / self.temperature, dim=-1)
         drawn = [
             torch.multinomial(_nucleus(row, self.top_p), 1, generator=generator)

@@ -17,9 +17,9 @@ from types import TracebackType
 import torch
 
 from workbench.directions.asset import Watchable
-from workbench.errors import UsageError
+from workbench.errors import UsageError, WorkbenchError
 from workbench.generation.decoding import as_prompts, one_each, reply_of
-from workbench.generation.divergence import kl_divergence
+from workbench.generation.divergence import in_float64, kl_divergence
 from workbench.generation.replies import Replies
 from workbench.generation.sampling import Sampling
 from workbench.generation.session import Session, Step
@@ -169,16 +169,22 @@ class Stream(Iterator[Token]):
         self._waiting.extend(self._tokens(step))
 
     def _change(self) -> None:
-        """Apply what was asked for since the last pass, from whichever thread."""
+        """Apply what was asked for since the last pass, from whichever thread; a refusal costs no other its turn."""
         with self._asking:
             asked, self._asked = self._asked, []
+        refused: list[WorkbenchError] = []
         for recipe, row in asked:
             steering = self.session.steering
             now = [steering.recipe_of(each) for each in range(len(self.session.digests))]
             for each in range(len(self.prompts)) if row is None else [row]:
                 now[each] = recipe
-            steering.change(now)
-            self._changed = True
+            try:
+                steering.change(now)
+                self._changed = True
+            except WorkbenchError as error:
+                refused.append(error)
+        if refused:
+            raise refused[0]
 
     def _require(self, row: int) -> None:
         if not 0 <= row < len(self.prompts):
@@ -236,7 +242,7 @@ class Stream(Iterator[Token]):
 
 def _sureness(step: Step) -> list[tuple[float, float]]:
     """The log-probability of each row's token, and the entropy that it was chosen from."""
-    logprobs = step.logits.double().log_softmax(dim=-1)
+    logprobs = in_float64(step.logits).log_softmax(dim=-1)
     entropies = -(logprobs.exp() * logprobs.clamp_min(-1e300)).sum(dim=-1)
     chosen = logprobs[torch.arange(len(step.tokens)), list(step.tokens)]
     return list(zip(chosen.tolist(), entropies.tolist(), strict=True))

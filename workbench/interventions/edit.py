@@ -71,9 +71,8 @@ class Edit(ABC):
         self, acts: Float[Tensor, "batch pos d_model"], share: Float[Tensor, "batch pos 1"]
     ) -> Float[Tensor, "batch pos d_model"]:
         """The edit by a share of its strength at each token: the straight way, unless an edit knows a better one."""
-        edited = self(acts)
-        between = torch.lerp(acts.float(), edited.float(), share).to(acts.dtype)
-        return torch.where(share == 1.0, edited, between)
+        edited = self(acts.float())  # not rounded before it is a share, for the whole of it may not fit the dtype
+        return torch.where(share == 1.0, edited, torch.lerp(acts.float(), edited, share)).to(acts.dtype)
 
     def linear(self) -> LinearMap | None:
         """The edit as matrices, which weights can hold; None where it is no linear function of the activation."""

@@ -9,6 +9,7 @@ read at the gate's own site, before anything is edited there, and decided
     last      once a row, by the last token of the prompt
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import torch
@@ -39,6 +40,12 @@ class Gate:
     def once(self) -> bool:
         """Whether it is decided once a row, on the prompt."""
         return self.decided != "token"
+
+    @property
+    def key(self) -> Hashable:
+        """What decides what it says: equal gates decide alike."""
+        read = self.readout
+        return type(read), read.direction.digest, read.threshold, read.bias, self.site, self.decided, self.below
 
     def check_fits(self, subject: Subject, sites: tuple[Site, ...], part: str) -> None:
         """Raise an error where the gate is not there, or stands after a site whose edit it decides on."""

@@ -5,7 +5,7 @@
 A gate that is decided once, on the prompt, is remembered here for each row of the request from pass to pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +16,8 @@ from workbench.errors import RecipeError
 from workbench.interventions.gate import Gate
 from workbench.interventions.placement import Placement
 from workbench.models import Layout
+
+Decided = dict[Hashable, dict[int, bool]]  # by gates on the prompt, for each row of the request
 
 
 @dataclass
@@ -31,9 +33,20 @@ class Part:
     _once: dict[int, bool] = field(default_factory=dict)  # the gate of each row, where it is decided on the prompt
 
     def goes_on(self, old: "Part") -> None:
-        """Take over what the gate of the same placement has decided, where recipes change in the middle of a reply."""
-        self._once |= {row: open_ for row, open_ in old._once.items() if self.rows is None or row in self.rows}
+        """Count on from the same placement, where recipes change in the middle of a reply."""
         self.asked, self.opened = self.asked + old.asked, self.opened + old.opened
+
+    def recall(self, decided: Decided) -> None:
+        """Take over what the same gate decided on the prompt, whichever edit it was of."""
+        if self.placement.gate is None:
+            return
+        known = decided.get(self.placement.gate.key, {})
+        self._once |= {row: opened for row, opened in known.items() if self.rows is None or row in self.rows}
+
+    def remember(self, decided: Decided) -> None:
+        """Add what the gate decided on the prompt."""
+        if self.placement.gate is not None:
+            decided.setdefault(self.placement.gate.key, {}).update(self._once)
 
     def decide(self, gate: Gate, acts: Tensor, rows: list[int] | None, layout: Layout | None) -> None:
         """Let the gate read, at its own site, this part's rows of the request."""
@@ -53,8 +66,8 @@ class Part:
         if placement.schedule is not None and layout is not None:
             shares = placement.schedule.shares(layout)[..., None]
             mask = shares[..., 0] != 0 if mask is None else mask & (shares[..., 0] != 0)
-        edited = placement.edit(acts) if shares is None else placement.edit.partly(acts, shares)
-        return edited if mask is None else torch.where(mask[..., None], edited, acts)
+        edited = placement.edit(acts) if shares is None else placement.edit.partly(acts, shares.to(acts.device))
+        return edited if mask is None else torch.where(mask[..., None].to(acts.device), edited, acts)
 
     @property
     def needs_layout(self) -> bool:
@@ -85,6 +98,8 @@ class Part:
         """Whether the gate is decided on a prompt that was read without it, for one of these rows."""
         gate = self.placement.gate
         mine = rows if self.rows is None else [row for row in rows if row in self.rows]
+        if self.placement.edit.is_identity:
+            return False
         return gate is not None and gate.once and not all(row in self._once for row in mine)
 
 

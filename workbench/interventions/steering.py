@@ -21,7 +21,7 @@ from torch import Tensor
 
 from workbench.errors import RecipeError
 from workbench.interventions.gate import Gate
-from workbench.interventions.part import Part, never_decided
+from workbench.interventions.part import Decided, Part, never_decided
 from workbench.interventions.placement import Placement
 from workbench.interventions.recipe import Recipe
 from workbench.models import Layout, Site, Subject, current_layout, whole_rows
@@ -46,6 +46,7 @@ class Steering:
     visited: set[Site] = field(default_factory=set)
     _parts: dict[Site, list[Part]] = field(default_factory=dict)
     _gates: dict[Site, list[tuple[Gate, Part]]] = field(default_factory=dict)
+    _decided: Decided = field(default_factory=dict)
     _resting: bool = True
     _begun: bool = False
 
@@ -74,7 +75,10 @@ class Steering:
         checked = replace(self, recipes=wanted, _parts={}, _gates={})
         checked._plan()
         before = [(str(part.placement), part) for part in self._each()]
+        for _, part in before:
+            part.remember(self._decided)
         for part in checked._each():
+            part.recall(self._decided)
             for old in (old for text, old in before if text == str(part.placement)):
                 part.goes_on(old)
             if self._begun and part.undecided(self.order or []):

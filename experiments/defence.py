@@ -3,13 +3,15 @@
 1. Train each defence on the training prompts as an adapter, merged into a folder; "none" trains nothing.
 2. Attack each model in two ways, on the same training prompts: `find` and ablate everywhere; `minimise`.
 3. Ask test prompts that neither the training nor the attacks saw, without an attack and under each.
+4. Hold every defence against the undefended model under the same attack, prompt by prompt, corrected for all of them.
 
 What is left to ablate is the fall in refusal and what coherent compliance rises to; what the defence costs is refusal
 of harmless prompts, of harmless ones that look harmful, and the KL from the undefended model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import product
 
 from experiments.experiment import Answer, Harmful, Harmless, OneModel
 from experiments.journal import journalled
@@ -26,7 +28,7 @@ from workbench.plots.compared import compared_figure
 from workbench.prompts import ContrastPairs, Prompts
 from workbench.runs import RunFolder, note
 from workbench.search import SearchSettings, record_find
-from workbench.statistics import Score
+from workbench.statistics import Difference, Score, holm, paired_difference
 from workbench.studies import MinimiseSettings, record_minimise
 from workbench.studies.defence import DefenceSettings, train_defence
 from workbench.studies.minimise.lessons import last_logits
@@ -70,21 +72,34 @@ def answer(settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder
     methods = (NONE, *settings.defences)
     cases = {method: partial(measured, method, settings, prompts, folder) for method in methods}
     rows = journalled(folder.path / ROWS, cases, "Defending")
+    items = {name: each for row in rows.values() for name, each in row["values"].items()}
     values = tuple(
-        Valued(name=name, kind="mean" if name.endswith(KL) else "rate", values=each)
-        for row in rows.values()
-        for name, each in row["values"].items()
+        Valued(name=name, kind="mean" if name.endswith(KL) else "rate", values=tuple(each.values()))
+        for name, each in items.items()
     )
     scores = {each.name: each.score for each in values}
     runs = tuple(RunFolder.open(folder.path / f"{method}-{attack}") for method in methods for attack in ATTACKS)
-    said = "; ".join(told(method, scores) for method in methods)
-    return Answer(said, drawn(methods, scores), {"defences": list(methods)}, runs, values)
+    changes = differences(settings.defences, items)
+    said = "; ".join(told(method, scores, changes) for method in methods)
+    results = {"defences": list(methods), "differences": [each.model_dump() for each in changes]}
+    return Answer(said, drawn(methods, scores), results, runs, values)
+
+
+def differences(defences: Sequence[str], items: Mapping[str, Mapping[str, float]]) -> list[Difference]:
+    """Refusal of harmful prompts, defended less undefended, under each attack; Holm over all."""
+    found = []
+    for defence, condition in product(defences, CONDITIONS):
+        before, after = (items[f"{named(method, condition)}/harmful/refusal"] for method in (NONE, defence))
+        both = [key for key in before if key in after]
+        sides = ([side[key] for key in both] for side in (before, after))
+        found.append(paired_difference(named(defence, condition), *sides, kind="rate"))
+    return holm(found)
 
 
 def measured(
     method: str, settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder
-) -> dict[str, dict[str, list[float]]]:
-    """What one defence leaves to ablate, and costs: a value for each prompt."""
+) -> dict[str, dict[str, dict[str, float]]]:
+    """What one defence leaves to ablate, and costs: a value for each prompt, by its digest."""
     base, train = settings.subject, ContrastPairs(prompts["train_harmful"], prompts["train_harmless"])
     subject = base if method == NONE else defended(method, settings, prompts, folder)
     note(f"{method}: attacking")
@@ -94,11 +109,13 @@ def measured(
     how = Asked(settings.max_new_tokens)
     found = measure(subject, conditions, asked, settings=how, suite=SUITE, folder=folder)
     values = {
-        f"{part.condition}/{part.asked}/{name}": list(values_of(part.observed().items, name).values())
+        f"{part.condition}/{part.asked}/{name}": dict(values_of(part.observed().items, name))
         for part in found.measured
         for name in MEASURES
     }
-    return {"values": values | {f"{method}/{KL}": distances(base, subject, asked["harmless"])}}
+    digests = [prompt.digest for prompt in asked["harmless"]]
+    apart = dict(zip(digests, distances(base, subject, asked["harmless"]), strict=True))
+    return {"values": values | {f"{method}/{KL}": apart}}
 
 
 def defended(method: str, settings: Settings, prompts: Mapping[str, Prompts], folder: RunFolder) -> Subject:
@@ -145,11 +162,14 @@ def named(method: str, condition: str) -> str:
     return f"{method}, {condition}"
 
 
-def told(method: str, scores: Mapping[str, Score]) -> str:
-    """What harmful prompts get without an attack and under each, and what the defence costs."""
+def told(method: str, scores: Mapping[str, Score], changes: Sequence[Difference] = ()) -> str:
+    """What harmful prompts get without an attack and under each, against the undefended model, and what it costs."""
+    against = {each.name: f", {each.says} than undefended (p {each.adjusted:.2g})" for each in changes}
     rates = [
-        f"{condition} {scores[f'{named(method, condition)}/harmful/refusal'].percent} refused, "
-        f"{scores[f'{named(method, condition)}/harmful/compliance'].percent} complied"
+        f"{condition} {scores[f'{named(method, condition)}/harmful/refusal'].percent} refused"
+        f"{against.get(named(method, condition), '')}, "
+        f"{scores[f'{named(method, condition)}/harmful/compliance'].percent} complied "
+        f"(n={scores[f'{named(method, condition)}/harmful/refusal'].n})"
         for condition in CONDITIONS
     ]
     plain = scores[f"{named(method, CONDITIONS[0])}/harmless/refusal"]

@@ -21,8 +21,8 @@ from workbench.generation import generate
 from workbench.interventions import Add, Recipe, random_control, steered
 from workbench.models import Subject, token_rows
 from workbench.prompts import Prompts, builtin_prompts
-from workbench.runs import RunFolder, read_json, write_json, write_text
-from workbench.statistics import Score
+from workbench.runs import RunFolder, note, read_json, write_json, write_text
+from workbench.statistics import holm, paired_difference
 from workbench.studies.parts import Valued
 
 DEPTHS = (0.5, 0.625, 0.75, 0.875)
@@ -62,15 +62,20 @@ def told(found: HarmAndRefusal, rows: Sequence[Mapping[str, Any]]) -> str:
     """How far the two lines lie apart, and what adding each does where it does most."""
     layer = found.guard_layer(INSTRUCTION)
     table = {(row["layer"], row["direction"]): row for row in rows}
-    most = max(
-        (row for row in rows if row["direction"] in ("harm", "refusal")), key=lambda row: row["refused"]["value"]
-    )
+    half = len(rows[0]["refused"]["values"]) // 2
+    tried = [row for row in rows if row["direction"] in ("harm", "refusal")]
+    most = max(tried, key=lambda row: sum(row["refused"]["values"][:half]))
     control = table[most["layer"], f"random, as long as {most['direction']}"]
     none = table[None, "none"]
+    kept = [row["refused"]["values"][half:] for row in (none, control, most)]
+    against = holm(
+        [paired_difference(name, kept[place], kept[2], "rate") for place, name in enumerate(("none", "its"))]
+    )
     return (
         f"{found!r}; at layer {layer}, where harm is read best, the two directions have a cosine of "
-        f"{found.cosines[layer]:.2f}; steering harmless prompts: {said(none)}; the most refused: {said(most)}; "
-        f"its control: {said(control)} (n={none['refused']['n']})"
+        f"{found.cosines[layer]:.2f}; steering harmless prompts, of {len(tried)} ways the one that half of the prompts "
+        f"chose, on the others: {said(none, half)}; {said(most, half)} (p {against[0].adjusted:.2g}); its control: "
+        f"{said(control, half)} (p {against[1].adjusted:.2g})"
     )
 
 
@@ -107,6 +112,8 @@ def measured(subject: Subject, layer: int | None, kind: str, recipe: Recipe, ask
     questions = Prompts.of([QUESTION.format(request=prompt.text) for prompt in asked])
     with steered(subject, recipe):
         found = [each for each in answers(subject, token_rows(subject, questions), ("Yes", "No")) if each]
+    if len(found) < len(asked):
+        note(f"{len(asked) - len(found)} questions are too long to be asked, and left out.")
     values = {
         "refused": [float(refuses(reply.text)) for reply in replies],
         "harmful": [each.probability for each in found],
@@ -121,6 +128,7 @@ def named(layer: int | None, kind: str) -> str:
     return kind if layer is None else f"{kind} at layer {layer}"
 
 
-def said(row: Mapping[str, Any]) -> str:
-    parts = (f"{key} {Score.model_validate(row[key]).percent}" for key in ("refused", "harmful"))
-    return f"{row['case']}: {', '.join(parts)}"
+def said(row: Mapping[str, Any], start: int = 0) -> str:
+    """Both measures of a row, of the prompts from `start` on."""
+    scores = [Valued(name=key, kind=KINDS[key], values=row[key]["values"][start:]).score for key in KINDS]
+    return f"{row['case']}: {', '.join(f'{score.name} {score.percent} (n={score.n})' for score in scores)}"

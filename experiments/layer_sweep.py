@@ -10,6 +10,7 @@ measured on others (`workbench evaluate`).
 """
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any
 
 from experiments.experiment import Answer, FoundAndChosen
@@ -68,17 +69,25 @@ def points(rows: Sequence[Mapping[str, Any]], measure: str) -> list[tuple[float,
 
 def told(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """The layers at which the direction does what its random twin does nowhere."""
-    least = min(row["intervals"]["refusal_score"][0] for row in rows[RANDOM])
-    most = max(row["intervals"]["steering_score"][1] for row in rows[RANDOM])
+    known = {method: [row for row in rows[method] if _is_measured(row)] for method in (REAL, RANDOM)}
+    least = min((row["intervals"]["refusal_score"][0] for row in known[RANDOM]), default=-inf)
+    most = max((row["intervals"]["steering_score"][1] for row in known[RANDOM]), default=inf)
     both = [
         row["layer"]
-        for row in rows[REAL]
+        for row in known[REAL]
         if row["intervals"]["refusal_score"][1] < least and row["intervals"]["steering_score"][0] > most
     ]
     n = rows[REAL][0]["n"]
     where = ", ".join(map(str, both)) or "none"
+    broken = sum(map(len, rows.values())) - sum(map(len, known.values()))
+    without = f"; {broken} layers, at which a direction breaks the model, are left out" if broken else ""
     return (
         f"layers at which ablating bypasses and adding induces refusal beyond every interval of the random direction: "
         f"{where} of {len(rows[REAL])} (n={n['refusal_score']} harmful, {n['steering_score']} harmless validation "
-        "prompts)"
+        f"prompts){without}"
     )
+
+
+def _is_measured(row: Mapping[str, Any]) -> bool:
+    """Whether both its scores have intervals: those of a direction that breaks the model are no numbers."""
+    return None not in (*row["intervals"]["refusal_score"], *row["intervals"]["steering_score"])

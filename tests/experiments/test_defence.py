@@ -83,9 +83,26 @@ def test_each_defence_is_told_beside_the_undefended_model() -> None:
         refused, complied = (place[f"wall, {condition}/harmful/{name}"] for name in ("refusal", "compliance"))
         assert f"{condition} {refused} % [" in line
         assert f" refused, {complied} % [" in line
+        assert f"{place[f'wall, {condition}/harmful/compliance']} % [" in line
     assert f"harmless refused {place['wall, as it is/harmless/refusal']} %" in line
     assert "KL 0.50 [0.25, 0.75] (n=100)" in line
     figure = experiment.drawn(("none", "wall"), scores)
     assert [len(trace.x) for trace in figure.data] == [6] * 4
     conditions = [named(method, condition) for method in ("none", "wall") for condition in CONDITIONS]
     assert list(figure.data[0].x) == pytest.approx([place[f"{each}/harmful/refusal"] for each in conditions])
+
+
+def test_a_defence_is_held_against_the_undefended_model_prompt_by_prompt() -> None:
+    plain = {f"p{number}": 0.0 for number in range(20)}
+    better = plain | {f"p{number}": 1.0 for number in range(15)}
+    items = {
+        f"{named(method, condition)}/harmful/refusal": plain for method in ("none", "wall") for condition in CONDITIONS
+    }
+    items[f"{named('wall', 'ablated')}/harmful/refusal"] = {
+        key: better[key] for key in list(better)[::-1] if key != "p19"
+    }
+    found = {each.name: each for each in experiment.differences(["wall"], items)}
+    assert found["wall, ablated"].value == pytest.approx(15 / 19)
+    assert found["wall, ablated"].adjusted == pytest.approx(3 * found["wall, ablated"].p_value)
+    assert [found[f"wall, {condition}"].says for condition in CONDITIONS] == ["no difference shown", "more",
+                                                                              "no difference shown"]  # fmt: skip

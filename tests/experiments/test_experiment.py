@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from experiments import model_table
+from experiments import layer_sweep, model_table
 from experiments.experiment import FIGURE, LINE, ExperimentSettings, run_experiment, settings_of
 from experiments.listing import HERE, about, experiments
 from tests.experiments.small import Bench, settings
@@ -132,3 +132,15 @@ def test_the_layers_that_are_named_are_beyond_the_random_direction() -> None:
     real = [row(0, 5.0, -5.0), row(1, 1.0, 1.0), row(2, 1.0, -4.5)]
     assert "random direction: 1 of 3 (n=8 harmful" in told({REAL: real, RANDOM: random})
     assert "random direction: none of 3" in told({REAL: random, RANDOM: random})
+
+
+def test_layers_whose_scores_are_no_numbers_are_left_out_of_the_sentence() -> None:
+    def row(layer: int, bypass: float | None, induce: float | None) -> dict[str, Any]:
+        ends = {"refusal_score": [bypass, bypass], "steering_score": [induce, induce]}
+        return {"layer": layer, "intervals": ends, "n": {"refusal_score": 4, "steering_score": 4}}
+
+    real = [row(0, -1.0, 1.0), row(1, -9.0, 9.0), row(2, None, None)]
+    told = layer_sweep.told({layer_sweep.REAL: real, layer_sweep.RANDOM: [row(0, -3.0, 3.0), row(1, None, None)]})
+    assert "random direction: 1 of 3" in told
+    assert "2 layers, at which a direction breaks the model, are left out" in told
+    assert "none of 3" in layer_sweep.told({layer_sweep.REAL: real, layer_sweep.RANDOM: [row(0, None, None)]})

@@ -186,6 +186,20 @@ def test_bradley_terry_is_choix() -> None:
     assert sorted(found, key=lambda name: found[name].value) == ["c", "a", "b", "d"]
 
 
+def test_comparisons_that_share_prompts_are_drawn_with_them() -> None:
+    truth, covered, n = np.random.default_rng(7), 0, 40
+    for _ in range(60):
+        quality = truth.normal(size=(n, 4))  # of each player's reply to each prompt: no player is better
+        pairs = [
+            ("abcd"[i], "abcd"[j]) if quality[prompt, i] > quality[prompt, j] else ("abcd"[j], "abcd"[i])
+            for prompt in range(n) for i in range(4) for j in range(i)
+        ]  # fmt: skip
+        found = bradley_terry(pairs, prompts=[prompt for prompt in range(n) for _ in range(6)])["a"]
+        assert (found.n, found.low is not None) == (n, True)
+        covered += found.low <= 0 <= found.high  # type: ignore[operator]
+    assert covered >= 52  # of 60 at 95 %: fewer have a chance of 1 in 100
+
+
 def test_strengths_without_bound_are_refused() -> None:
     with pytest.raises(UsageError, match="never preferred"):
         bradley_terry([("a", "b")] * 5)

@@ -19,6 +19,7 @@ from workbench.studies.minimise.dials import Dials
 from workbench.studies.minimise.front import Front, Point, pareto
 from workbench.studies.minimise.gradient import Descent
 from workbench.studies.minimise.lessons import Lessons, prepare
+from workbench.studies.minimise.tpe import second_opinion
 from workbench.weights import compile_recipe
 
 QUICK = MinimiseSettings(steps=12, every=4, batch=8, n_train=16, n_val=8, damage_weight=2.0, margin=8.0)
@@ -178,6 +179,18 @@ def test_a_second_opinion_tries_the_same_strengths(refuses: Subject, tmp_path: P
     again = minimise(refuses, *sets(), settings=settings, folder=RunFolder.open(folder.path))
     assert again.opinion is not None
     assert json.loads(json.dumps(again.opinion.to_json())) == opinion
+
+
+def test_a_second_opinion_that_was_stopped_tries_what_it_would_have_tried(refuses: Subject, tmp_path: Path) -> None:
+    settings = replace(QUICK, steps=2, trials=16)
+    whole = record_minimise(refuses, *sets(), settings=settings, out=tmp_path / "whole")
+    trials = [json.loads(line) for line in (whole.path / "trials.jsonl").read_text().splitlines()]
+    start, learned, held = lessons(refuses)
+    stopped = RunFolder.start(whole.manifest.model_copy(update={"status": "running"}), tmp_path / "stopped")
+    for trial in trials[:7]:
+        stopped.log("trials.jsonl", trial)
+    found = second_opinion(start, learned, held, settings, stopped)  # type: ignore[arg-type]
+    assert [trial.strengths for trial in found.trials] == [trial["strengths"] for trial in trials]
 
 
 def test_a_model_that_refuses_nothing_has_nothing_to_remove(llama: Subject) -> None:

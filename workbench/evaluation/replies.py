@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from workbench.evaluation.judges import Exchange, Judge, Verdict
 from workbench.evaluation.metrics import Item, Measure, Observed
-from workbench.evaluation.outcomes import Outcome
+from workbench.evaluation.outcomes import Outcome, why_broken
 from workbench.generation import Replies, Reply
 from workbench.models import Subject
 from workbench.statistics import Better
@@ -33,7 +33,7 @@ _NAMES = {outcome: name for outcome, (name, _) in _SAYS.items()}
 class Judged(BaseModel):
     """One reply as it is stored: what was asked, what was said, the outcome (None where it is unjudged), and why.
 
-    `cuts` says after how many tokens the reply was cut, and how many characters it then had.
+    `begun` is what the reply was begun with, which the model did not say. `cuts` says after how many tokens the reply was cut, and how many characters it then had.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +42,7 @@ class Judged(BaseModel):
     digest: str
     category: str | None
     reply: str
+    begun: str = ""
     outcome: Outcome | None
     score: float | None = None
     why: str = ""
@@ -122,8 +123,12 @@ def _cuts(subject: Subject, reply: Reply, lengths: Sequence[int]) -> dict[int, i
 
 
 def judged(replies: Sequence[Judged], judge: Judge) -> tuple[Judged, ...]:
-    """The replies, called from what is stored of them, whole and cut; one that ended before a length is whole there."""
-    whole = judge([Exchange(reply.prompt, reply.reply) for reply in replies])
+    """The replies, called from what is stored of them, whole and cut; one that ended before a length is whole there.
+
+    One that was begun for the model is judged with its beginning, unless what the model said itself is broken.
+    """
+    verdicts = judge([Exchange(reply.prompt, reply.reply) for reply in replies])
+    whole = [_broken_after_beginning(reply) or verdict for reply, verdict in zip(replies, verdicts, strict=True)]
     asked = [(row, n) for row, reply in enumerate(replies) for n in reply.cuts]
     parts = judge([Exchange(replies[row].prompt, replies[row].reply[: replies[row].cuts[n]]) for row, n in asked])
     called: dict[tuple[int, int], Verdict] = dict(zip(asked, parts, strict=True))
@@ -134,6 +139,11 @@ def judged(replies: Sequence[Judged], judge: Judge) -> tuple[Judged, ...]:
         )
         for row, (reply, verdict) in enumerate(zip(replies, whole, strict=True))
     )
+
+
+def _broken_after_beginning(reply: Judged) -> Verdict | None:
+    why = why_broken(reply.reply.removeprefix(reply.begun), reply.prompt) if reply.begun else ""
+    return Verdict(outcome=Outcome.BROKEN, why=f"after its beginning: {why}") if why else None
 
 
 def opens_with_refusal(reply: str, begun: str = "") -> bool:

@@ -118,7 +118,7 @@ def _replies(
     )  # fmt: skip
     begun = changes.get("prefill", "")
     rows = [
-        row.model_copy(update={"digest": prompt.digest, "reply": begun + row.reply})
+        row.model_copy(update={"digest": prompt.digest, "reply": begun + row.reply, "begun": begun})
         for prompt, row in zip(prompts, unjudged(subject, said, ()), strict=True)
     ]
     return judged(rows, judge)

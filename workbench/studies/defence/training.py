@@ -118,13 +118,14 @@ class _Trainer:
         learned = [each for each in self.model.parameters() if each.requires_grad]
         self.optimiser = torch.optim.AdamW(learned, lr=self.settings.rate, weight_decay=0.0)
         self.units: Tensor | None = None
+        self.read_at = 0
 
     def step(self, number: int) -> float:
         """One step on a batch of refusals and one of answers; returns the loss."""
         generator = np.random.default_rng([self.settings.seed, number])
         attacked = generator.random() < self.defence.attacked
-        if attacked and (self.units is None or number % _RENEWED == 0):
-            self.units = self._direction()
+        if attacked and (self.units is None or number >= self.read_at + _RENEWED):
+            self.units, self.read_at = self._direction(), number
         total = 0.0
         for lessons_of, under in ((self.refusals, attacked), (self.answers, False)):
             size = min(self.settings.batch, len(lessons_of))

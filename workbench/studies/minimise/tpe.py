@@ -61,13 +61,14 @@ def second_opinion(
 
     Raises UsageError where Optuna is not installed.
     """
-    study = _study(settings.seed)
+    study = _study()
     drawn, first = _draw(learned, settings), start.dials()
     trials = folder.journal(JOURNAL, Trial) if folder else []
     for trial in trials[: settings.trials]:
         _tell(study, trial)
-    for _ in track(range(len(trials), settings.trials), "Asking for a second opinion"):
+    for number in track(range(len(trials), settings.trials), "Asking for a second opinion"):
         begun = time.perf_counter()
+        study.sampler = _sampler(settings.seed, number)
         asked = study.ask(_space(len(first.strengths)))
         trial = _tried(start, drawn, _dials(asked.params, first), asked.params, settings)
         trial.seconds = round(time.perf_counter() - begun, 3)
@@ -82,7 +83,14 @@ def second_opinion(
     return SecondOpinion(trials, point)
 
 
-def _study(seed: int) -> Any:
+def _sampler(seed: int, number: int) -> Any:
+    """A trial's own, so that it is the same whether those before it were made now or before a stop."""
+    from optuna.samplers import TPESampler
+
+    return TPESampler(seed=int(np.random.default_rng([seed, number]).integers(2**31)))
+
+
+def _study() -> Any:
     try:
         import optuna
     except ImportError:
@@ -90,7 +98,7 @@ def _study(seed: int) -> Any:
             "A second opinion needs Optuna: pip install 'alignment-workbench[search]', or leave it out."
         ) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+    return optuna.create_study()
 
 
 def _space(layers: int) -> dict[str, Any]:

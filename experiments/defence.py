@@ -91,8 +91,8 @@ def differences(defences: Sequence[str], items: Mapping[str, Mapping[str, float]
     for defence, condition in product(defences, CONDITIONS):
         before, after = (items[f"{named(method, condition)}/harmful/refusal"] for method in (NONE, defence))
         both = [key for key in before if key in after]
-        sides = ([side[key] for key in both] for side in (before, after))
-        found.append(paired_difference(named(defence, condition), *sides, kind="rate"))
+        one, other = ([side[key] for key in both] for side in (before, after))
+        found.append(paired_difference(named(defence, condition), one, other, "rate"))
     return holm(found)
 
 

@@ -33,7 +33,8 @@ _NAMES = {outcome: name for outcome, (name, _) in _SAYS.items()}
 class Judged(BaseModel):
     """One reply as it is stored: what was asked, what was said, the outcome (None where it is unjudged), and why.
 
-    `begun` is what the reply was begun with, which the model did not say. `cuts` says after how many tokens the reply was cut, and how many characters it then had.
+    `begun` is what the reply was begun with, which the model did not say. `cuts` says after how many tokens the reply
+    was cut, and how many characters it then had.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

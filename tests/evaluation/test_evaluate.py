@@ -38,7 +38,7 @@ from workbench.evaluation.metrics.divergence import Divergence
 from workbench.evaluation.metrics.readouts import Readouts
 from workbench.evaluation.metrics.refusal_odds import RefusalOdds
 from workbench.evaluation.rederiving import asked_for, rebuilt
-from workbench.evaluation.refusal import as_quality, intervals_as_quality, metric_of
+from workbench.evaluation.refusal import FILTERED, as_quality, intervals_as_quality, metric_of
 from workbench.evaluation.replies import judged, unjudged
 from workbench.evaluation.report import report
 from workbench.evaluation.rules import digest_of_code
@@ -302,6 +302,15 @@ def test_what_the_search_saw_stands_beside_the_same_number_on_the_test(
     assert test["value"] == pytest.approx(expected, abs=1e-4)
     assert gap["value"] == pytest.approx(expected - means[names[0]], abs=1e-4)
     assert gap["low"] == pytest.approx(gap["value"] - np.hypot(test["value"] - test["low"], 0.3))
+    passing = metric_of(llama, prepared, Recipe(), (40, 41))
+    kept = [one for one, plain in zip(metric_of(llama, prepared, recipe, (40, 41)), passing, strict=True)
+            if (plain > 0) == (kind == "ablate")]  # fmt: skip
+    filtered = replace(direction, quality=direction.quality | {FILTERED: 1.0})
+    again = search_and_test(found, Ablate(filtered).at("all") if kind == "ablate" else Add(filtered).at(filtered.site))
+    tested = {row["score"]: row["test"] for row in again}.get(names[0])
+    assert (tested is None) == (not kept)
+    if tested is not None:
+        assert (tested["value"], tested["n"]) == (pytest.approx(np.mean(kept), abs=1e-4), len(kept))
     half = Ablate(direction, 0.5).at("all") if kind == "ablate" else Add(direction, 2.0).at(direction.site)
     assert search_and_test(found, half) == []
     old = replace(direction, quality=means | as_quality((40, 41)))  # from before the intervals were kept

@@ -9,7 +9,7 @@ import numpy as np
 from workbench.evaluation.by_type import attack_success, by_type
 from workbench.evaluation.comparison import BASELINE, RANDOM, TREATED, Evaluation, scored, values_of
 from workbench.evaluation.metrics import Item
-from workbench.evaluation.refusal import from_quality, score_from_quality
+from workbench.evaluation.refusal import FILTERED, from_quality, score_from_quality
 from workbench.interventions import Recipe
 from workbench.interventions.edits.ablate import Ablate
 from workbench.interventions.edits.add import Add
@@ -69,13 +69,36 @@ def _items(evaluation: Evaluation, condition: str, group: str) -> tuple[Item, ..
 
 
 def search_and_test(evaluation: Evaluation, recipe: Recipe) -> list[dict[str, Any]]:
-    """What a search, a dose or a sweep saw on its validation prompts, and the same on the test prompts; and the gap."""
-    scores = {score.name: score for score in evaluation.scores()}
-    rows = [("search", score, _test_names(_SEARCHED[score.name])) for score in _of_search(recipe)]
+    """What a search, a dose or a sweep saw on its validation prompts, and the same on the test prompts; and the gap.
+
+    A search asks the prompts that are refused, or answered, as they should be, where it filters them: so does the test.
+    """
+    found = [("search", seen, _tested(evaluation, recipe, _SEARCHED[seen.name])) for seen in _of_search(recipe)]
     if recipe.tuned is not None:
-        rows += [(recipe.tuned.by, score, [f"{TREATED}/{score.name}"]) for score in recipe.tuned.scores]
-    tests = [(by, seen, next((scores[name] for name in names if name in scores), None)) for by, seen, names in rows]
-    return [_gap(by, seen, test) for by, seen, test in tests if test is not None]
+        scores = {score.name: score for score in evaluation.scores()}
+        found += [(recipe.tuned.by, seen, scores.get(f"{TREATED}/{seen.name}")) for seen in recipe.tuned.scores]
+    return [_gap(by, seen, test) for by, seen, test in found if test is not None]
+
+
+def _tested(evaluation: Evaluation, recipe: Recipe, measure: str) -> Score | None:
+    """The score on the test prompts that the search would have asked; None where nothing measured it of them."""
+    kept = _passing(evaluation) if recipe.directions[0].quality.get(FILTERED) else None
+    for metric in ("refusal-odds", "divergence", "first-token"):
+        items = next((p.items for p in evaluation.parts if (p.condition, p.metric) == (TREATED, metric)), ())
+        values = values_of(items, measure)
+        some = [value for key, value in values.items() if kept is None or key.rpartition("/")[2] in kept]
+        if some:
+            known = next(each for each in evaluation.measures_of(metric) if each.name == measure)
+            return scored(f"{TREATED}/{metric}/{measure}", known, some)
+    return None
+
+
+def _passing(evaluation: Evaluation) -> set[str]:
+    """Harmful prompts that the model as it is refuses, and harmless ones that it does not, by the search's measure."""
+    odds = next((p.items for p in evaluation.parts if (p.condition, p.metric) == (BASELINE, "refusal-odds")), ())
+    refused, answered = (values_of(odds, f"{asked}_odds") for asked in ("harmful", "harmless"))
+    keys = [key for key, value in refused.items() if value > 0] + [key for key, value in answered.items() if value < 0]
+    return {key.rpartition("/")[2] for key in keys}
 
 
 def _gap(by: str, seen: Score, test: Score) -> dict[str, Any]:
@@ -96,10 +119,6 @@ def _of_search(recipe: Recipe) -> list[Score]:
     tokens = from_quality(direction.quality)
     found = (score_from_quality(name, direction.quality) for name in names if tokens or name == "kl_div_score")
     return [score for score in found if score is not None]
-
-
-def _test_names(measure: str) -> list[str]:
-    return [f"{TREATED}/{metric}/{measure}" for metric in ("refusal-odds", "divergence", "first-token")]
 
 
 def least_n(evaluation: Evaluation, half_width: float = HALF_WIDTH) -> list[dict[str, Any]]:

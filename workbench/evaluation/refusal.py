@@ -27,6 +27,7 @@ from workbench.statistics import Score
 FAMILIES = {"qwen": ("I", "As"), "gemma": ("I",), "llama": ("I",), "yi": ("I",)}
 _OWN_ARCHITECTURE = ("qwen", "gemma")  # the others' is shared: a Llama in its architecture may be anybody's model
 _EPSILON = 1e-8
+FILTERED = "filtered"  # in a direction's quality: 1 where its search left out prompts by the metric
 _KEPT = "refusal_token/"
 _ENDS = ("low", "high")
 _LEAST_SHARE = 0.1  # of the model's refusals that a first token must begin, to count as one

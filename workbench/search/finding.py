@@ -17,7 +17,14 @@ from workbench.activations import ActivationStore
 from workbench.directions import Direction
 from workbench.display import Shown
 from workbench.errors import SearchError
-from workbench.evaluation.refusal import RefusalTokens, as_quality, intervals_as_quality, metric_of, refusal_tokens
+from workbench.evaluation.refusal import (
+    FILTERED,
+    RefusalTokens,
+    as_quality,
+    intervals_as_quality,
+    metric_of,
+    refusal_tokens,
+)
 from workbench.interventions import Recipe
 from workbench.models import Site, Subject, token_rows
 from workbench.prompts import ContrastPairs, Prompts, for_tuning
@@ -134,7 +141,7 @@ def find_direction(
     row, choice = choose_or_relax(searched.rows, subject.n_layers, chosen)
     direction = replace(
         candidates[row["position"], Site(row["layer"], "resid_pre")],
-        quality=quality_of(row) | as_quality(tokens.ids),
+        quality=quality_of(row) | as_quality(tokens.ids) | {FILTERED: float(chosen.filtered)},
         seen=frozenset(p.digest for pairs in (train, val) for side in (pairs.positive, pairs.negative) for p in side),
     )
     return Found(

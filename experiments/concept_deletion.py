@@ -2,8 +2,9 @@
 
 1. Concepts in groups of eight, so that each has more training texts than the 5 % that are deleted. Train a small
    bottleneck on at most 20,000 tokens of a group; on test texts that show a concept, take its part in the logits.
-2. Delete the top 5 % of training texts by gradient, train again; delete 5 % at random, once for the group, train again;
-   several seeds.
+2. Delete the top 5 % of training texts by gradient, train again; delete 5 % of the group's at random, once for the
+   group, train again; several seeds. Few of the random ones show the concept: that says that some texts matter more
+   than others, and not that the gradient tells among texts of the concept.
 3. How much nearer to nothing the part comes, paired: the mean over seeds is one value of a concept; sign flips.
 """
 
@@ -73,7 +74,7 @@ def told(scores: Sequence[Score], found: Difference, settings: Settings) -> str:
     part, seeds = f"{100 * settings.share:g} %", ", ".join(map(str, settings.seeds))
     return (
         f"without the {part} of training texts that informed a concept most, its part in the logits of test texts "
-        f"comes nearer to nothing by {informing} of {size.value:.3g}, without {part} at random by {random}; "
+        f"comes nearer to nothing by {informing} of {size.value:.3g}, without {part} of its group's at random by {random}; "
         f"difference {found.score}, p {found.p_value:.2g} (n={found.n} concepts, seeds {seeds})"
     )
 

@@ -74,8 +74,8 @@ def told(scores: Sequence[Score], found: Difference, settings: Settings) -> str:
     part, seeds = f"{100 * settings.share:g} %", ", ".join(map(str, settings.seeds))
     return (
         f"without the {part} of training texts that informed a concept most, its part in the logits of test texts "
-        f"comes nearer to nothing by {informing} of {size.value:.3g}, without {part} of its group's at random by {random}; "
-        f"difference {found.score}, p {found.p_value:.2g} (n={found.n} concepts, seeds {seeds})"
+        f"comes nearer to nothing by {informing} of {size.value:.3g}, without {part} of its group's at random by "
+        f"{random}; difference {found.score}, p {found.p_value:.2g} (n={found.n} concepts, seeds {seeds})"
     )
 
 

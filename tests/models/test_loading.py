@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 from tests.laws.cases import PROMPTS, logits_of
 from tests.tiny import save_model
 from workbench.errors import ModelError, UsageError, WorkbenchError
-from workbench.models import Subject, loading, open_model, token_rows
+from workbench.models import Site, Subject, loading, open_model, token_rows
 from workbench.models.loading import check_parity, default_dtype
 
 
@@ -153,3 +153,11 @@ def test_the_digest_is_of_the_weights(tmp_path: Path) -> None:
     one, other = (save_model("llama", tmp_path / str(seed), seed=seed) for seed in (0, 1))
     digests = [open_model(str(folder), dtype="float32").digest for folder in (one, one, other)]
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_bridge_that_is_reset_inside_the_block_is_as_it_was_after_it(llama: Subject) -> None:
+    before = llama.logits(llama.batch([[5, 6, 7]]))
+    with llama.hooked([(Site(1, "resid_pre"), lambda acts, hook: acts + 1)]):
+        llama.bridge.reset_hooks()
+    assert llama.bridge.list_hooks() == {}
+    assert torch.equal(llama.logits(llama.batch([[5, 6, 7]])), before)

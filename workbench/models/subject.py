@@ -187,7 +187,8 @@ class Subject:
             finally:
                 for point, handle in handles:
                     handle.hook.remove()
-                    point.fwd_hooks.remove(handle)
+                    if handle in point.fwd_hooks:  # else somebody reset the bridge inside the block
+                        point.fwd_hooks.remove(handle)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

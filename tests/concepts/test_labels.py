@@ -84,9 +84,9 @@ def test_a_concept_without_negatives_is_left_out_and_training_goes_on(
     toml(tmp_path, "lonely", texts("a", 12), [])
     toml(tmp_path, "single", ["only one"], texts("c", 12))
     toml(tmp_path, "whole", texts("d", 12), texts("e", 12))
-    from workbench.runs import reporting, rich_reporter
+    from workbench.runs import reporting, stderr_reporter
 
-    with rich_reporter() as reporter, reporting(reporter):
+    with stderr_reporter() as reporter, reporting(reporter):
         assert load_concepts(tmp_path).names == ("whole",)
     said = " ".join(capsys.readouterr().err.split())
     assert "lonely is left out: it has 0 near misses" in said

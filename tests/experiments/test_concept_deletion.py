@@ -21,7 +21,7 @@ FEW: dict[str, Any] = {"group": 1, "n_tokens": 100_000, "share": 0.5, "seeds": (
 def test_a_planted_concept_goes_with_the_texts_that_taught_it(
     llama: Subject, tiny_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, way: float
 ) -> None:
-    """Half of the texts show it: without them nothing is read, without a random half it still is."""
+    """Half of the texts show it: without most of these less is read, without a random half it still is."""
     plain, along = experiment.asked, way * torch.eye(llama.d_model)[0]
 
     def asked(head: Head, test: Taught, column: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -41,10 +41,13 @@ def test_a_planted_concept_goes_with_the_texts_that_taught_it(
     (parts,) = row["parts"].values()
     assert parts[WHOLE] * way > 0
     assert 0.3 < shown[0] < 0.7  # at random
-    assert shown[1] == 1.0  # they taught it, also where its part is negative
+    # They taught it, also where its part is negative; so do, from the other side of the mean, some that show it not.
+    assert shown[1] > 0.85
     (informing,), (random,), (size,) = falls([row], INFORMING), falls([row], RANDOM), sizes([row])
     assert (row["texts"], row["deleted"]) == (120, 60)
-    assert informing > 0.7 * size
+    # What is left of the texts that show it, a tenth, still teaches it in part.
+    assert informing > 0.3 * size
+    assert informing - random > 0.6 * size
     assert random < 0.3 * size
 
 

@@ -29,7 +29,7 @@ def ground(long_llama: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("WORKBENCH_TRUTHFULQA", str(file))
     other = Prompts.of(["Sing.", "What is a fjord?"])
     sets = {"harmful": other, "harmless": ASKED, "looks-harmful": ASKED}
-    return Ground(long_llama, sets, batch_size=3, max_new_tokens=5, memo={"refusal tokens": (40, 41)})
+    return Ground(long_llama, sets, batch_size=3, max_new_tokens=5, refusal_tokens=(40, 41))
 
 
 @pytest.fixture

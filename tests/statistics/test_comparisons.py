@@ -186,7 +186,8 @@ def test_bradley_terry_is_choix() -> None:
     assert sorted(found, key=lambda name: found[name].value) == ["c", "a", "b", "d"]
 
 
-def test_comparisons_that_share_prompts_are_drawn_with_them() -> None:
+def test_comparisons_that_share_prompts_are_drawn_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench.statistics.tournament._RESAMPLES", 120)
     truth, covered, n = np.random.default_rng(7), 0, 40
     for _ in range(60):
         quality = truth.normal(size=(n, 4))  # of each player's reply to each prompt: no player is better

@@ -12,7 +12,7 @@ from workbench.evaluation.judges.phrase import refuses
 from workbench.generation import generate
 from workbench.models import Subject, open_model, post_instruction_length
 from workbench.models.catalog import catalog
-from workbench.models.loading import default_dtype
+from workbench.models.loading import default_dtype, has_bfloat16
 from workbench.prompts import builtin_prompts
 
 pytestmark = pytest.mark.real
@@ -60,7 +60,7 @@ def test_a_warm_open_takes_at_most_six_seconds() -> None:
         start = time.process_time()
         open_model(QWEN)
         seconds.append(time.process_time() - start)
-    assert min(seconds) <= 6.0
+    assert min(seconds) <= (6.0 if has_bfloat16() else 12.0)  # in float32 there is twice as much to read
 
 
 def test_the_default_dtype_opens() -> None:

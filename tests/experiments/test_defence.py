@@ -83,7 +83,6 @@ def test_each_defence_is_told_beside_the_undefended_model() -> None:
         refused, complied = (place[f"wall, {condition}/harmful/{name}"] for name in ("refusal", "compliance"))
         assert f"{condition} {refused} % [" in line
         assert f" refused, {complied} % [" in line
-        assert f"{place[f'wall, {condition}/harmful/compliance']} % [" in line
     assert f"harmless refused {place['wall, as it is/harmless/refusal']} %" in line
     assert "KL 0.50 [0.25, 0.75] (n=100)" in line
     figure = experiment.drawn(("none", "wall"), scores)

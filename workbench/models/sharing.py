@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _WORTH = 4  # tokens that all rows begin with
 _WINDOWS = ("sliding_window", "window_size", "attention_chunk_size")
+_ROUNDINGS = 3  # times the gap that is allowed of the bridge: rows of another width are multiplied in another order
 _TRIED = (4, (1, 4))  # tokens that are shared, and that two rows have beside
 
 
@@ -43,7 +44,10 @@ def window_of(config: Any) -> int | None:
 
 
 def shares(subject: "Subject", allowed: float) -> bool:
-    """Whether this model says the same after a beginning that was read once, up to a share of the largest logit."""
+    """Whether this model says the same after a beginning that was read once, up to rounding.
+
+    `allowed` is the gap of the bridge, as a share of the largest logit. Where columns count it is a tenth and more.
+    """
     begun, ends = _TRIED
     ids = [token % subject.bridge.cfg.d_vocab for token in range(1, 1 + begun + max(ends))]
     batch = subject.batch([[*ids[:begun], *ids[-end:]] for end in ends])
@@ -52,7 +56,7 @@ def shares(subject: "Subject", allowed: float) -> bool:
         found = torch.cat(_after(subject, [batch], begun, False)).float()
     except (AttributeError, NotImplementedError, TypeError):  # its cache is of another kind
         return False
-    return float((found - plain).abs().max()) <= allowed * max(1.0, float(plain.abs().max()))
+    return float((found - plain).abs().max()) <= _ROUNDINGS * allowed * max(1.0, float(plain.abs().max()))
 
 
 def _after(subject: "Subject", batches: Sequence[Batch], shared: int, gradients: bool) -> list[Tensor]:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from workbench.runs.progress import Advance, Reporter
@@ -67,7 +68,8 @@ class LineReporter:
             self.note(_line(description, done, total, taken))
 
     def note(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 class RichReporter:
@@ -116,6 +118,7 @@ def _watched() -> bool:
     return getattr(shell, "kernel", None) is not None or sys.stderr.isatty()
 
 
+@cache
 def _tqdm() -> Any:
     """The bar that fits the place; a notebook without widgets has one of text, and needs no advice about it."""
     import warnings
